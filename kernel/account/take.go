@@ -261,3 +261,14 @@ func (l *Ledger) book(g *Grant, sign int64) {
 	}
 	l.changed(g.Node)
 }
+
+// EachPool calls f with what is idle in each reservation on node n.
+func (l *Ledger) EachPool(n NodeRow, f func(idle Vector)) {
+	for _, p := range l.pools[n] {
+		idle := make(Vector, len(p.size))
+		for d := range idle {
+			idle[d] = p.size[d] - p.taken[d]
+		}
+		f(idle)
+	}
+}

@@ -1,0 +1,185 @@
+package offer
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/drupe-os/drupe/kernel/account"
+	"github.com/drupe-os/drupe/sdk"
+)
+
+// nearestNodes is how many nodes an explanation names.
+const nearestNodes = 20
+
+// Explain says why no (further) instance of a shape can be placed: for every
+// node everything that speaks against it, counted, the nearest nodes in full,
+// and the changes that would make one fit. Policy is the reason the policy or
+// the kernel gave for the demand as a whole.
+func (b *Book) Explain(s *Shape, waiting int64, policy sdk.Reason) sdk.WhyDemand {
+	w := sdk.WhyDemand{Demand: s.Demand, Role: s.Key.Role, Waiting: waiting, Needs: b.ledger.Resources(s.Need), Reason: policy}
+	counts := map[sdk.Reason]int{}
+	fits := 0
+	for i, e := range b.nodes {
+		if e.node.Liveness == sdk.NodeGone {
+			continue
+		}
+		node := sdk.WhyNode{Node: e.node.ID, Name: e.node.Name}
+		b.check(account.NodeRow(i), s, &node.Lacks)
+		if len(node.Lacks) == 0 {
+			fits++
+			continue
+		}
+		seen := map[sdk.Reason]bool{}
+		for _, l := range node.Lacks {
+			if !seen[l.Reason] {
+				seen[l.Reason] = true
+				counts[l.Reason]++
+			}
+		}
+		w.Nodes = append(w.Nodes, node)
+	}
+	for why, n := range counts {
+		w.Counts = append(w.Counts, sdk.WhyCount{Reason: why, Nodes: n})
+	}
+	slices.SortFunc(w.Counts, func(x, y sdk.WhyCount) int {
+		return cmp.Or(cmp.Compare(y.Nodes, x.Nodes), cmp.Compare(x.Reason, y.Reason))
+	})
+	slices.SortStableFunc(w.Nodes, func(x, y sdk.WhyNode) int { return cmp.Compare(distance(x.Lacks), distance(y.Lacks)) })
+	total := fits + len(w.Nodes)
+	w.Nodes = w.Nodes[:min(len(w.Nodes), nearestNodes)]
+	w.Message, w.Reason = b.sumUp(s, &w, fits, total)
+	w.Fixes = b.fixes(s, fits)
+	return w
+}
+
+// sumUp is the explanation in one line, and its reason as a whole.
+func (b *Book) sumUp(s *Shape, w *sdk.WhyDemand, fits, total int) (string, sdk.Reason) {
+	if role, d, ok := b.ledger.Limited(s.Role, s.Need, nil); !ok {
+		a := b.ledger.RoleAccount(role)
+		name := b.ledger.Dims()[d]
+		return fmt.Sprintf("role %s is at its limit: %s of %s %s are in use, one more instance needs %s",
+			a.Path, sdk.FormatQuantity(name, a.Consumed[d]), sdk.FormatQuantity(name, a.Limit[d]), name,
+			sdk.FormatQuantity(name, s.Need[d])), sdk.ReasonQuotaLimit
+	}
+	switch {
+	case total == 0:
+		return "there is no node", sdk.ReasonNoNodes
+	case fits > 0:
+		return fmt.Sprintf("%d of %d nodes could take one: %s", fits, total, describe(w.Reason)), w.Reason
+	case len(w.Counts) == 1:
+		return fmt.Sprintf("none of %d nodes can take one: all lack %s", total, w.Counts[0].Reason), w.Counts[0].Reason
+	}
+	return fmt.Sprintf("none of %d nodes can take one: most lack %s (%d)", total, w.Counts[0].Reason, w.Counts[0].Nodes), w.Counts[0].Reason
+}
+
+// describe words a reason that concerns a demand as a whole.
+func describe(why sdk.Reason) string {
+	switch why {
+	case sdk.ReasonGuarantee:
+		return "what is free is owed to the guarantees of other roles"
+	case sdk.ReasonFairShare:
+		return "others are further below their fair share"
+	case sdk.ReasonBackoff:
+		return "it is held back after failures"
+	case sdk.ReasonNoPolicy:
+		return "no scheduling policy is running"
+	case sdk.ReasonSuppressed:
+		return "its framework asked for no offers"
+	case sdk.ReasonDeclined:
+		return "its framework declined what is there"
+	case sdk.ReasonNone, sdk.ReasonNotConsidered:
+		return "its turn has not come yet"
+	}
+	return why.String()
+}
+
+// distance orders nodes by how far they are from taking a shape: fewest things
+// first, and those that an amount would cure before those it would not; then by
+// the worst relative shortage, in thousandths.
+func distance(lacks []sdk.WhyLack) int64 {
+	var worst, hard int64
+	for _, l := range lacks {
+		if l.Short > 0 && l.Need > 0 {
+			worst = max(worst, l.Short/max(l.Need/1000, 1))
+		} else {
+			hard++
+		}
+	}
+	return hard*1_000_000 + int64(len(lacks))*10_000 + min(worst, 9_999)
+}
+
+// fixes are single changes to the demand that let one more instance run, each
+// tried with the same check that refused.
+func (b *Book) fixes(s *Shape, fits int) []sdk.WhyFix {
+	var out []sdk.WhyFix
+	if role, d, ok := b.ledger.Limited(s.Role, s.Need, nil); !ok {
+		a := b.ledger.RoleAccount(role)
+		name := b.ledger.Dims()[d]
+		need := a.Consumed[d] + s.Need[d]
+		return []sdk.WhyFix{{Message: fmt.Sprintf("raise the limit of role %s to %s %s", a.Path, sdk.FormatQuantity(name, need), name),
+			Field: "limit." + name, Value: sdk.FormatQuantity(name, need)}}
+	}
+	if fits > 0 {
+		return nil
+	}
+	for d, need := range s.Need {
+		if d == account.DimPorts || need == 0 {
+			continue
+		}
+		if most := b.mostFree(s, d); most > 0 && most < need {
+			name := b.ledger.Dims()[d]
+			out = append(out, sdk.WhyFix{Message: fmt.Sprintf("ask for at most %s %s", sdk.FormatQuantity(name, most), name),
+				Field: "resources." + name, Value: sdk.FormatQuantity(name, most)})
+		}
+	}
+	for i := range s.class.static {
+		try := *s
+		try.class = &class{static: slices.Delete(slices.Clone(s.class.static), i, i+1)}
+		for row, e := range b.nodes {
+			try.class.set(account.NodeRow(row), try.class.admits(e.node))
+		}
+		if b.anyFits(&try) {
+			out = append(out, sdk.WhyFix{Message: "drop the constraint " + s.class.static[i].words(), Field: "constraints"})
+		}
+	}
+	for i := range s.dynamic {
+		try := *s
+		try.dynamic = slices.Delete(slices.Clone(s.dynamic), i, i+1)
+		if b.anyFits(&try) {
+			out = append(out, sdk.WhyFix{Message: "drop the constraint " + s.dynamic[i].words(), Field: "constraints"})
+		}
+	}
+	return out
+}
+
+// mostFree is the largest amount of one resource with which some node takes the
+// shape, all else equal.
+func (b *Book) mostFree(s *Shape, d int) int64 {
+	try := *s
+	try.Need = s.Need.Clone(len(s.Need))
+	var most int64
+	for row := range b.nodes {
+		all, _ := b.ledger.Available(account.NodeRow(row), s.Role)
+		if all[d] <= most {
+			continue
+		}
+		try.Need[d] = all[d]
+		if b.check(account.NodeRow(row), &try, nil) == sdk.ReasonNone {
+			most = all[d]
+		}
+	}
+	return most
+}
+
+func (b *Book) anyFits(s *Shape) bool {
+	for row := range b.nodes {
+		if b.check(account.NodeRow(row), s, nil) == sdk.ReasonNone {
+			return true
+		}
+	}
+	return false
+}
+
+// Eligible counts the nodes whose attributes meet a shape's static constraints.
+func (s *Shape) Eligible() int { return s.class.count }
