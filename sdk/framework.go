@@ -11,6 +11,9 @@ type World struct {
 	Offers    []Offer    `json:"offers" msg:"o"`    // it holds
 	Store     []KeyValue `json:"store" msg:"k"`     // its own keys
 	Timers    []Timer    `json:"timers" msg:"i"`
+	// Seq is that of the last event whose outcome the World shows. Events up to
+	// it may still come, and may be skipped by a framework that goes by state.
+	Seq uint64 `json:"seq" msg:"q"`
 }
 
 // KeyValue is one entry of a plugin's own store.

@@ -2286,9 +2286,9 @@ func (z *Timer) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *World) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 8
+	// map header, size 9
 	// string "p"
-	o = append(o, 0x88, 0xa1, 0x70)
+	o = append(o, 0x89, 0xa1, 0x70)
 	o, err = z.Plugin.MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Plugin")
@@ -2369,6 +2369,9 @@ func (z *World) MarshalMsg(b []byte) (o []byte, err error) {
 			return
 		}
 	}
+	// string "q"
+	o = append(o, 0xa1, 0x71)
+	o = msgp.AppendUint64(o, z.Seq)
 	return
 }
 
@@ -2574,6 +2577,12 @@ func (z *World) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					}
 				}
 			}
+		case "q":
+			z.Seq, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Seq")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -2612,5 +2621,6 @@ func (z *World) Msgsize() (s int) {
 	for za0006 := range z.Timers {
 		s += 1 + 2 + msgp.StringPrefixSize + len(z.Timers[za0006].Name) + 2 + z.Timers[za0006].At.Msgsize()
 	}
+	s += 2 + msgp.Uint64Size
 	return
 }

@@ -48,6 +48,7 @@ func NewKernel(plugin sdk.PluginName, make func() framework.Framework) *Kernel {
 // after it.
 func (k *Kernel) Start() {
 	k.running = k.make()
+	k.World.Seq = k.seq
 	w := clone(&k.World, &sdk.World{})
 	c := &framework.Call{Now: k.World.Now}
 	k.running.Start(w, c)
