@@ -1,0 +1,213 @@
+// Package bundle says what a task's container is: it turns what an agent asks
+// for into the specification that any OCI runtime understands. It is a pure
+// function, so what a task may do on a machine can be read in its golden
+// files.
+//
+// What is not asked for is not there: no capability, no device beyond the
+// harmless ones, no system call outside the profile, no way to gain
+// privileges, and nothing of /proc and /sys that would tell of the host or
+// change it.
+package bundle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/drupe-os/drupe/isolation"
+	"github.com/drupe-os/drupe/sdk"
+)
+
+// Host is what of the machine has a say in a container.
+type Host struct {
+	Root   string // where the root file system is mounted
+	Cgroup string // the container's cgroup, as runc understands it
+	// Unified: the machine has cgroup v2.
+	Unified bool
+	// LimitsSwap: the memory controller can limit swap.
+	LimitsSwap bool
+	// IDs are the host ids that the container's ids from 0 on are mapped to.
+	// Size 0: no user namespace.
+	IDs IDRange
+	// Files of the host to show in the container, read-only: name resolution.
+	Files []string
+}
+
+// IDRange is a run of user and group ids of the host.
+type IDRange struct {
+	First uint32
+	Size  uint32
+}
+
+// User is a task's user as numbers.
+type User struct {
+	UID, GID uint32
+	Groups   []uint32 // supplementary
+}
+
+// DefaultPids is how many processes a task may have that says nothing.
+const DefaultPids = 1024
+
+// period of the CPU limit in microseconds, and the least quota in it that the
+// kernel takes.
+const (
+	period   = 100_000
+	minQuota = 1000
+)
+
+// Spec returns the OCI specification of s for user on host. Errors: a fault of
+// kind Invalid for what no container can be made of.
+func Spec(s *isolation.Spec, user User, h Host) (*specs.Spec, error) {
+	if err := check(s, user, h); err != nil {
+		return nil, err
+	}
+	caps := capabilities(s.Capabilities)
+	none := []string{}
+	pids := s.Pids
+	if pids <= 0 {
+		pids = DefaultPids
+	}
+	cwd := s.WorkDir
+	if cwd == "" {
+		cwd = "/"
+	}
+	spec := &specs.Spec{
+		Version:  specs.Version,
+		Hostname: hostname(s.ID),
+		Root:     &specs.Root{Path: h.Root, Readonly: s.ReadOnly},
+		Process: &specs.Process{
+			Args: s.Args,
+			Env:  s.Env,
+			Cwd:  cwd,
+			User: specs.User{UID: user.UID, GID: user.GID, AdditionalGids: user.Groups},
+			Capabilities: &specs.LinuxCapabilities{
+				Bounding: caps, Effective: caps, Permitted: caps,
+				// Without these two a program that is not root's would lose what
+				// it was granted when it is executed.
+				Inheritable: grantedTo(user, caps, none), Ambient: grantedTo(user, caps, none),
+			},
+			NoNewPrivileges: true,
+		},
+		Mounts: mounts(s, h),
+		Linux: &specs.Linux{
+			CgroupsPath:   h.Cgroup,
+			Namespaces:    namespaces(s, h),
+			MaskedPaths:   slices.Clone(maskedPaths),
+			ReadonlyPaths: slices.Clone(readonlyPaths),
+			Resources: &specs.LinuxResources{
+				Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},
+				Pids:    &specs.LinuxPids{Limit: &pids},
+			},
+		},
+	}
+	limits(spec.Linux.Resources, s, h)
+	if h.IDs.Size > 0 {
+		m := []specs.LinuxIDMapping{{ContainerID: 0, HostID: h.IDs.First, Size: h.IDs.Size}}
+		spec.Linux.UIDMappings, spec.Linux.GIDMappings = m, slices.Clone(m)
+	}
+	filter, err := seccomp.GetDefaultProfile(spec)
+	if err != nil {
+		return nil, sdk.Errorf(sdk.Internal, "seccomp profile", "cannot be made: %v", err)
+	}
+	// Other ABIs of the machine then end at the filter's first check. That is
+	// stricter than a profile for each, and halves the time of a start.
+	if len(filter.Architectures) > 1 {
+		filter.Architectures = filter.Architectures[:1]
+	}
+	spec.Linux.Seccomp = filter
+	return spec, nil
+}
+
+func check(s *isolation.Spec, user User, h Host) error {
+	subject := "task/" + string(s.ID)
+	if len(s.Args) == 0 || s.Args[0] == "" {
+		return sdk.Errorf(sdk.Invalid, subject, "has no command").At("args").
+			ToFix("give the task a command, or use an image that has one")
+	}
+	if s.WorkDir != "" && !strings.HasPrefix(s.WorkDir, "/") {
+		return sdk.Errorf(sdk.Invalid, subject, "working folder %q is not an absolute path", s.WorkDir).At("work_dir")
+	}
+	for _, list := range [][]string{s.Args, s.Env, {s.WorkDir}} {
+		for _, text := range list {
+			if strings.IndexByte(text, 0) >= 0 {
+				return sdk.Errorf(sdk.Invalid, subject, "%.40q holds a zero byte", text)
+			}
+		}
+	}
+	for _, env := range s.Env {
+		if i := strings.IndexByte(env, '='); i <= 0 {
+			return sdk.Errorf(sdk.Invalid, subject, "%.40q is not NAME=value", env).At("env")
+		}
+	}
+	if h.IDs.Size > 0 && (user.UID >= h.IDs.Size || user.GID >= h.IDs.Size) {
+		return sdk.Errorf(sdk.Invalid, subject, "user %d:%d is not below %d", user.UID, user.GID, h.IDs.Size).At("user").
+			Because("tasks have user ids of their own, %d of them", h.IDs.Size)
+	}
+	for _, c := range s.Capabilities {
+		if !known[c] {
+			return sdk.Errorf(sdk.Invalid, subject, "%q is no capability", c).At("capabilities").
+				ToFix("write it as in \"NET_BIND_SERVICE\"")
+		}
+	}
+	return nil
+}
+
+// limits fills in what the task may use.
+func limits(r *specs.LinuxResources, s *isolation.Spec, h Host) {
+	cpu := &specs.LinuxCPU{}
+	if h.Unified {
+		// Written as it is: runc's own conversion from shares is not linear.
+		r.Unified = map[string]string{"cpu.weight": fmt.Sprint(min(max(s.CPUWeight/10, 1), 10_000))}
+	} else {
+		shares := uint64(min(max(s.CPUWeight*1024/1000, 2), 262_144))
+		cpu.Shares = &shares
+	}
+	if s.CPUQuota > 0 {
+		quota, p := max(s.CPUQuota*period/1000, minQuota), uint64(period)
+		cpu.Quota, cpu.Period = &quota, &p
+	}
+	r.CPU = cpu
+	if s.Memory > 0 {
+		limit := s.Memory
+		r.Memory = &specs.LinuxMemory{Limit: &limit}
+		if h.LimitsSwap {
+			// Memory and swap together: a task at its limit is not to be
+			// slowed by the disk instead of ended.
+			both := limit
+			r.Memory.Swap = &both
+		}
+	}
+}
+
+func namespaces(s *isolation.Spec, h Host) []specs.LinuxNamespace {
+	n := []specs.LinuxNamespace{
+		{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
+		{Type: specs.UTSNamespace}, {Type: specs.CgroupNamespace},
+	}
+	if h.IDs.Size > 0 {
+		n = append(n, specs.LinuxNamespace{Type: specs.UserNamespace})
+	}
+	if !s.HostNetwork {
+		n = append(n, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+	}
+	return n
+}
+
+// hostname makes a name that a host may have of a task's id.
+func hostname(id sdk.TaskID) string {
+	name := []byte(id)
+	for i, c := range name {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '.':
+		default:
+			name[i] = '-'
+		}
+	}
+	if len(name) > 63 {
+		name = name[:63]
+	}
+	return string(name)
+}
