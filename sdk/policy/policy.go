@@ -68,6 +68,9 @@ type Nodes struct {
 	Capacity []int64
 	Free     []int64 // unreserved, not held; as of the batch's start
 	Usable   []uint8 // 0: unreachable or cordoned
+	// Dirty lists the rows that may differ from the batch this same policy was
+	// given before. nil: any may.
+	Dirty []uint32
 }
 
 // Strategy is how the index chooses among the nodes that fit.
@@ -91,11 +94,11 @@ type Index interface {
 	// Candidates writes the best nodes that fit one more instance of a demand
 	// to out, best first, and returns how many. It takes nothing.
 	Candidates(demand uint32, s Strategy, out []uint32) int
-	// Allocatable writes to out, [Dims], what could be offered to an elastic
-	// demand on a node: unreserved, and reserved for its role or one above. It
-	// also writes the reserved part alone to reserved, [Dims]. It returns
-	// ReasonNone, or why nothing may be offered there (constraint, declined,
-	// unreachable, ...).
+	// Allocatable writes to out, [Dims], what a demand could get on a node:
+	// unreserved, and reserved for its role or one above. It also writes the
+	// reserved part alone to reserved, [Dims]. It returns ReasonNone, or why the
+	// demand gets nothing there (constraint, declined, unreachable, ...); then
+	// out and reserved mean nothing.
 	Allocatable(demand, node uint32, out, reserved []int64) (why sdk.Reason)
 	// Offer makes an offer of amount, [Dims], on a node to an elastic demand.
 	// What is reserved for its role is used before what is not.
