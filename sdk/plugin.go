@@ -22,7 +22,7 @@ type Manifest struct {
 	Kinds []string `json:"kinds,omitempty" msg:"k,omitempty"`
 	// Roles it may act for, each with its subtree; "" is all.
 	Roles  []RolePath   `json:"roles,omitempty" msg:"r,omitempty"`
-	Limits PluginLimits `json:"limits" msg:"l"`
+	Limits PluginLimits `json:"limits,omitzero" msg:"l"`
 }
 
 // PluginLimits bound one plugin. Zero means the kernel's default.

@@ -71,7 +71,7 @@ type PortBinding struct {
 // Check is one health check, run on the node. Exactly one of HTTP and TCP is
 // set.
 type Check struct {
-	Name string     `json:"name" msg:"n"`
+	Name string     `json:"name,omitempty" msg:"n"`
 	HTTP *HTTPCheck `json:"http,omitempty" msg:"h,omitempty"`
 	TCP  *TCPCheck  `json:"tcp,omitempty" msg:"t,omitempty"`
 	// Interval between the end of one try and the start of the next; 0 is 10s.
