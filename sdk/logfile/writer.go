@@ -71,10 +71,17 @@ func (w *Writer) Write(p []byte) (int, error) {
 // Close writes a last line that has no line end and the count of what was
 // dropped, and closes the file. Errors: why the last records could not be
 // written.
-func (w *Writer) Close() error {
+func (w *Writer) Close() error { return w.end(Full) }
+
+// Suspend is Close for a stream that has not ended: a line that is begun is
+// written as far as it goes, and its rest comes from the next Writer. Errors:
+// those of Close.
+func (w *Writer) Suspend() error { return w.end(Partial) }
+
+func (w *Writer) end(last Kind) error {
 	now := w.now()
 	if len(w.line) > 0 {
-		w.record(now, Full, nil)
+		w.record(now, last, nil)
 	}
 	w.flush(now)
 	var lost error

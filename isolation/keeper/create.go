@@ -1,0 +1,248 @@
+package keeper
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/cgroups"
+	devices "github.com/opencontainers/cgroups/devices/config"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/drupe-os/drupe/isolation"
+	"github.com/drupe-os/drupe/isolation/bundle"
+	"github.com/drupe-os/drupe/sdk"
+)
+
+// create makes a container up to the point where its program would be
+// executed. What it made of one that fails is gone when it returns.
+func (k *keeper) create(s *isolation.Spec) error {
+	if err := validID(s.ID); err != nil {
+		return err
+	}
+	t := &task{id: s.ID, dir: filepath.Join(k.tasksDir, string(s.ID)), closed: make(chan struct{})}
+	if err := k.reserve(t); err != nil {
+		return err
+	}
+	if err := k.make(t, s); err != nil {
+		k.forget(t.id)
+		return explain(s.ID, err)
+	}
+	k.publish(t)
+	go t.finish(k.tell)
+	return nil
+}
+
+func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
+	if err := os.Mkdir(t.dir, 0o700); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(t.dir)
+		}
+	}()
+	t.rec = record{Spec: s, Boot: k.boot}
+	paths, err := cgroupPaths(k.cgroup + "/" + string(s.ID))
+	if err != nil {
+		return err
+	}
+	t.rec.Cgroups = paths
+	if err := t.saveRecord(); err != nil {
+		return err
+	}
+
+	mount := strconv.FormatUint(k.mounts.Add(1), 36)
+	defer k.roots.unmount(mount)
+	root, err := k.roots.mount(mount, t.dir, s.Layers)
+	if err != nil {
+		return err
+	}
+	user, err := resolveUser(s.User, root)
+	if err != nil {
+		return err
+	}
+	spec, err := bundle.Spec(k.clamp(s), user, k.host(root, s.ID))
+	if err != nil {
+		return err
+	}
+	config, err := configure(spec)
+	if err != nil {
+		return err
+	}
+
+	out, theirs, err := newOutput()
+	if err != nil {
+		return err
+	}
+	t.ctr, err = libcontainer.Create(k.runcDir, string(s.ID), config)
+	if err != nil {
+		out.close()
+		closeAll(theirs)
+		return err
+	}
+	t.proc = process(spec, theirs)
+	err = t.ctr.Start(t.proc)
+	closeAll(theirs)
+	if err == nil {
+		t.out = out
+		t.rec.Pipes = out.inodes
+		err = k.watch(t)
+	} else {
+		t.proc = nil
+	}
+	if err != nil {
+		if t.proc != nil {
+			t.ctr.Signal(os.Kill)
+			t.proc.Wait()
+		}
+		out.close()
+		killCgroup(paths)
+		t.ctr.Destroy()
+		removeCgroups(paths)
+		return err
+	}
+	out.start(s)
+	return nil
+}
+
+// watch makes the keeper notice the end of a created container.
+func (k *keeper) watch(t *task) (err error) {
+	if t.rec.PID, err = t.proc.Pid(); err != nil {
+		return err
+	}
+	if t.pidfd, err = openPidfd(t.rec.PID); err != nil {
+		return err
+	}
+	if t.ended, err = k.exits.watch(t.pidfd); err != nil {
+		return err
+	}
+	return t.saveRecord()
+}
+
+// configure makes libcontainer's own form of the specification.
+func configure(spec *specs.Spec) (*configs.Config, error) {
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{Spec: spec})
+	if err != nil {
+		return nil, err
+	}
+	// runc adds rules of its own after ours: any device node may be made, and
+	// tunnels opened. No task here needs either.
+	kept := config.Cgroups.Resources.Devices[:0]
+	for _, r := range config.Cgroups.Resources.Devices {
+		tunnel := r.Major == 10 && r.Minor == 200
+		anyNode := r.Allow && r.Major == devices.Wildcard && r.Minor == devices.Wildcard
+		if !tunnel && !anyNode {
+			kept = append(kept, r)
+		}
+	}
+	config.Cgroups.Resources.Devices = kept
+	return config, nil
+}
+
+func process(spec *specs.Spec, out [2]*os.File) *libcontainer.Process {
+	p := &libcontainer.Process{
+		Args: spec.Process.Args, Env: spec.Process.Env, Cwd: spec.Process.Cwd,
+		UID: int(spec.Process.User.UID), GID: int(spec.Process.User.GID),
+		Stdout: out[0], Stderr: out[1],
+		Init: true,
+	}
+	for _, g := range spec.Process.User.AdditionalGids {
+		p.AdditionalGroups = append(p.AdditionalGroups, int(g))
+	}
+	return p
+}
+
+// host says what of this machine matters to a container.
+func (k *keeper) host(root string, id sdk.TaskID) bundle.Host {
+	h := bundle.Host{
+		Root: root, Cgroup: k.cgroup + "/" + string(id),
+		Unified: cgroups.IsCgroup2UnifiedMode(), LimitsSwap: k.swap, IDs: k.roots.ids,
+	}
+	for _, f := range []string{"/etc/resolv.conf", "/etc/hosts"} {
+		if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() {
+			h.Files = append(h.Files, f)
+		}
+	}
+	return h
+}
+
+// clamp returns s without the capabilities that this machine's own root lacks:
+// asking for them would make every start fail.
+func (k *keeper) clamp(s *isolation.Spec) *isolation.Spec {
+	if k.roots.ids.Size > 0 || len(s.Capabilities) == 0 {
+		return s // in its own user namespace root may have them all
+	}
+	c := *s
+	c.Capabilities = nil
+	for _, name := range s.Capabilities {
+		if k.capabilities[name] {
+			c.Capabilities = append(c.Capabilities, name)
+		} else {
+			logf("%s: capability %s is not this machine's to give", s.ID, name)
+		}
+	}
+	return &c
+}
+
+// explain turns what a start failed with into a fault and the task's reason.
+func explain(id sdk.TaskID, err error) error {
+	var f *sdk.Fault
+	if errors.As(err, &f) {
+		reason := sdk.ReasonStartFailed
+		if f.Kind == sdk.Invalid {
+			reason = sdk.ReasonInvalidTemplate
+		}
+		return &isolation.Error{Reason: reason, Err: f}
+	}
+	subject := "task/" + string(id)
+	text := err.Error()
+	// What happens inside the container comes out of it as text only.
+	command := strings.Contains(text, "exec: ") || strings.Contains(text, "exec /")
+	switch {
+	case isErrno(err, syscall.ENOSPC, syscall.EDQUOT) || strings.Contains(text, "no space left on device"):
+		return &isolation.Error{Reason: sdk.ReasonDiskFull, Err: sdk.Errorf(sdk.Exhausted, subject,
+			"cannot be created: the node's disk is full").Because("%s", text).ToFix("free space on the node")}
+	case command && (strings.Contains(text, "not found") || strings.Contains(text, "no such file")):
+		return &isolation.Error{Reason: sdk.ReasonCommandNotFound, Err: sdk.Errorf(sdk.Invalid, subject,
+			"its command is not in the image").Because("%s", last(text)).ToFix("check the command's path and the image")}
+	case command && (strings.Contains(text, "permission denied") || strings.Contains(text, "is a directory")):
+		return &isolation.Error{Reason: sdk.ReasonCommandDenied, Err: sdk.Errorf(sdk.Invalid, subject,
+			"its command cannot be executed").Because("%s", last(text)).ToFix("make the file executable for the task's user")}
+	}
+	return &isolation.Error{Reason: sdk.ReasonStartFailed, Err: sdk.Errorf(sdk.Internal, subject,
+		"cannot be created").Because("%s", text)}
+}
+
+// last returns the innermost part of a chain of errors in text.
+func last(text string) string {
+	if i := strings.Index(text, "exec: "); i >= 0 {
+		return text[i:]
+	}
+	return text
+}
+
+// validID keeps ids to what may name a folder and a cgroup.
+func validID(id sdk.TaskID) error {
+	ok := len(id) > 0 && len(id) <= 128 && id[0] != '.' && id[0] != '-'
+	for _, c := range []byte(id) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '-', c == '_', c == '.', c == '+':
+		default:
+			ok = false
+		}
+	}
+	if !ok {
+		return &isolation.Error{Reason: sdk.ReasonInvalidTemplate,
+			Err: sdk.Errorf(sdk.Invalid, "task", "%.140q cannot name a container", id).
+				ToFix("use letters, digits, and - _ . + within, 128 at most")}
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package keeper
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/drupe-os/drupe/isolation"
+	"github.com/drupe-os/drupe/sdk"
+)
+
+// record is what a keeper has to know of a container when it is not the one
+// that created it. It lies in the container's folder.
+type record struct {
+	Spec    *isolation.Spec `json:"spec"`
+	Boot    string          `json:"boot"` // of the machine; a container does not survive it
+	PID     int             `json:"pid,omitempty"`
+	Started sdk.Time        `json:"started,omitempty"`
+	// Pipes are the inode numbers of the pipes for its output.
+	Pipes [2]uint64 `json:"pipes"`
+	// Cgroups are the container's, by controller, so that what a crash left
+	// of a half-made container can be found.
+	Cgroups map[string]string `json:"cgroups,omitempty"`
+}
+
+const (
+	recordFile = "container.json"
+	exitFile   = "exit.json"
+)
+
+// writeJSON replaces a file whole. It is not forced to the disk: when the
+// machine goes down, the containers go too.
+func writeJSON(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	temp := path + ".new"
+	if err := os.WriteFile(temp, b, 0o600); err != nil {
+		os.Remove(temp)
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+func readJSON(path string, into any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, into)
+}
+
+func (t *task) saveRecord() error { return writeJSON(filepath.Join(t.dir, recordFile), &t.rec) }
+
+// bootID names this run of the machine's kernel.
+func bootID() string {
+	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(b))
+}
+
+func now() sdk.Time { return sdk.Time(time.Now().UnixMilli()) }
