@@ -7,6 +7,7 @@ package isolation
 
 import (
 	"context"
+	"errors"
 
 	"github.com/drupe-os/drupe/sdk"
 )
@@ -114,3 +115,16 @@ func (e *Error) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// ReasonOf returns the task's reason that err carries: ReasonNone when err is
+// nil, ReasonStartFailed when it names none.
+func ReasonOf(err error) sdk.Reason {
+	if err == nil {
+		return sdk.ReasonNone
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Reason
+	}
+	return sdk.ReasonStartFailed
+}

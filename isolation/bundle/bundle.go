@@ -25,6 +25,9 @@ import (
 type Host struct {
 	Root   string // where the root file system is mounted
 	Cgroup string // the container's cgroup, as runc understands it
+	// Sys is a mount of the host's /sys with nothing mounted in it. It is what
+	// a container with user ids of its own sees in the host's network.
+	Sys string
 	// Unified: the machine has cgroup v2.
 	Unified bool
 	// LimitsSwap: the memory controller can limit swap.

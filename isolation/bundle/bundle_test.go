@@ -26,7 +26,7 @@ func base() *isolation.Spec {
 
 func TestGolden(t *testing.T) {
 	v1 := Host{Root: "/root", Cgroup: "drupe/hello.4f", LimitsSwap: true}
-	v2 := Host{Root: "/root", Cgroup: "drupe/hello.4f", Unified: true, IDs: IDRange{300000, 65536}, Files: []string{"/etc/resolv.conf"}}
+	v2 := Host{Root: "/root", Cgroup: "drupe/hello.4f", Unified: true, Sys: "/sys-alone", IDs: IDRange{300000, 65536}, Files: []string{"/etc/resolv.conf"}}
 	tests := []struct {
 		name string
 		edit func(*isolation.Spec)

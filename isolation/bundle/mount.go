@@ -28,9 +28,8 @@ func mounts(s *isolation.Spec, h Host) []specs.Mount {
 	}
 	if h.IDs.Size > 0 && s.HostNetwork {
 		// The kernel mounts a new sysfs only for the owner of the network
-		// namespace; a container in the host's gets the host's, without what
-		// is mounted in it.
-		list = append(list, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"bind", "ro", "nosuid", "noexec", "nodev"}})
+		// namespace. A container in the host's gets the host's.
+		list = append(list, specs.Mount{Destination: "/sys", Type: "bind", Source: h.Sys, Options: []string{"bind", "ro", "nosuid", "noexec", "nodev"}})
 	} else {
 		list = append(list, specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro", "nosuid", "noexec", "nodev"}})
 	}

@@ -162,7 +162,7 @@ func process(spec *specs.Spec, out [2]*os.File) *libcontainer.Process {
 // host says what of this machine matters to a container.
 func (k *keeper) host(root string, id sdk.TaskID) bundle.Host {
 	h := bundle.Host{
-		Root: root, Cgroup: k.cgroup + "/" + string(id),
+		Root: root, Sys: filepath.Join(filepath.Dir(root), sysMount), Cgroup: k.cgroup + "/" + string(id),
 		Unified: cgroups.IsCgroup2UnifiedMode(), LimitsSwap: k.swap, IDs: k.roots.ids,
 	}
 	for _, f := range []string{"/etc/resolv.conf", "/etc/hosts"} {

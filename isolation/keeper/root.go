@@ -28,10 +28,12 @@ type roots struct {
 	ns  *os.File // a user namespace with that range
 }
 
-// upperFolders are made anew for every container and go with it.
+// The folders of a container's own files, made anew for it and gone with it,
+// and the place of the mount of /sys beside its root.
 const (
 	upperFolder = "upper"
 	workFolder  = "work"
+	sysMount    = "sys"
 )
 
 // mount mounts the root file system of a container whose folder is dir. The
@@ -57,10 +59,17 @@ func (r *roots) mount(name, dir string, layers []string) (root string, err error
 		return "", err
 	}
 	defer work.Close()
+	if r.ns != nil {
+		// The kernel lets a container bind a mount only together with what is
+		// mounted in it, and the host's cgroups are none of its business.
+		if err := clone("/sys", filepath.Join(place, sysMount), nil); err != nil {
+			return "", err
+		}
+	}
 	lower := make([]string, 0, len(layers)+1)
 	for i := len(layers) - 1; i >= 0; i-- {
 		at := filepath.Join(place, strconv.Itoa(i))
-		if err := r.layer(layers[i], at); err != nil {
+		if err := clone(layers[i], at, r.ns); err != nil {
 			return "", fmt.Errorf("layer %s: %w", layers[i], err)
 		}
 		lower = append(lower, at)
@@ -88,8 +97,9 @@ func (r *roots) mount(name, dir string, layers []string) (root string, err error
 	return root, nil
 }
 
-// layer mounts one layer, its ids moved.
-func (r *roots) layer(from, at string) error {
+// clone mounts the folder from at another place, read-only, without what is
+// mounted in it, and with its ids moved by the user namespace if there is one.
+func clone(from, at string, ns *os.File) error {
 	if err := os.Mkdir(at, 0o711); err != nil {
 		return err
 	}
@@ -99,9 +109,9 @@ func (r *roots) layer(from, at string) error {
 	}
 	defer unix.Close(fd)
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	if r.ns != nil {
+	if ns != nil {
 		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
-		attr.Userns_fd = uint64(r.ns.Fd())
+		attr.Userns_fd = uint64(ns.Fd())
 	}
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		return os.NewSyscallError("mount_setattr", err)
