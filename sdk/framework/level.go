@@ -32,7 +32,7 @@ type level struct {
 	decide   func(s *Subject)
 	subjects map[sdk.Ref]*Subject
 	tasks    map[sdk.TaskID]*sdk.Task
-	shown    uint64    // events up to here are in the world that was given
+	shown    uint64    // events up to here are taken in
 	undo     []func()  // of what the last call sent, in the order sent
 	sent     []sdk.Ref // the documents the last call spoke of
 	apart    []sdk.Ref // to be tried one by one
@@ -70,9 +70,13 @@ func (l *level) Start(w *sdk.World, c *Call) {
 // Handle takes in what happened and decides the documents it happened to.
 func (l *level) Handle(events []sdk.FrameworkEvent, c *Call) {
 	for i := range events {
-		if e := &events[i]; e.Seq > l.shown {
+		e := &events[i]
+		// Old news is passed over, but for launches: the kernel may have taken
+		// them off the count that was sent before it told of them.
+		if e.Seq > l.shown || e.Launched != nil {
 			l.take(e, c)
 		}
+		l.shown = max(l.shown, e.Seq)
 	}
 	l.settle(c)
 }
@@ -96,11 +100,11 @@ func (l *level) take(e *sdk.FrameworkEvent, c *Call) {
 		s.Doc, s.refused, s.dirty = nil, nil, true
 	case e.Launched != nil:
 		s := l.subject(e.Launched.Ref)
-		if l.tasks[e.Launched.ID] == nil {
-			if d, ok := s.demands[e.Launched.Demand]; ok {
-				d.Count = max(0, d.Count-1)
-				s.demands[d.Name] = d
-			}
+		if d, ok := s.demands[e.Launched.Demand]; ok {
+			d.Count = max(0, d.Count-1)
+			s.demands[d.Name] = d
+		}
+		if l.tasks[e.Launched.ID] == nil && e.Seq > l.shown {
 			l.learn(e.Launched)
 		}
 		s.dirty = true
