@@ -64,7 +64,7 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 	if err != nil {
 		return err
 	}
-	user, err := resolveUser(s.User, root)
+	user, err := resolveUser(s.ID, s.User, root)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 // resolveUser turns "uid:gid", a name, or "name:group" into numbers by the
 // image's own lists. Those are read inside root only, wherever links in the
 // image may point.
-func resolveUser(spec, root string) (bundle.User, error) {
+func resolveUser(id sdk.TaskID, spec, root string) (bundle.User, error) {
 	dir, err := os.OpenRoot(root)
 	if err != nil {
 		return bundle.User{}, err
@@ -37,7 +37,7 @@ func resolveUser(spec, root string) (bundle.User, error) {
 	}
 	u, err := user.GetExecUser(spec, nil, open("etc/passwd"), open("etc/group"))
 	if err != nil {
-		return bundle.User{}, sdk.Errorf(sdk.Invalid, "user", "%q is unknown to the image", spec).At("user").
+		return bundle.User{}, sdk.Errorf(sdk.Invalid, "task/"+string(id), "user %q is unknown to the image", spec).At("user").
 			Because("%v", err).ToFix("use numbers, as in \"1000:1000\", or a name from the image's /etc/passwd")
 	}
 	res := bundle.User{UID: uint32(u.Uid), GID: uint32(u.Gid)}
