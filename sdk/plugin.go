@@ -13,7 +13,7 @@ const (
 // module, as the custom section "drupe.manifest" in JSON, so the module's digest
 // covers it.
 type Manifest struct {
-	Name    PluginName     `json:"name" msg:"n"`
+	Name    PluginName     `json:"name,omitempty" msg:"n"`
 	Version string         `json:"version" msg:"v"` // semantic
 	Point   ExtensionPoint `json:"point" msg:"p"`
 	ABI     uint32         `json:"abi" msg:"a"`

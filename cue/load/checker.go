@@ -45,7 +45,7 @@ func (c *Checker) Canonical(kind, name string, body []byte) (Loaded, []diagnose.
 	if err != nil {
 		return Loaded{}, []diagnose.Diagnostic{{Code: diagnose.Syntax, Subject: ref.String(), Message: "not JSON: " + err.Error()}}
 	}
-	f.tree = &ast.File{Filename: f.name, Decls: []ast.Decl{field(schema.Plural(kind), field1(name, expr))}}
+	f.tree = &ast.File{Filename: f.name, Decls: []ast.Decl{field(schema.Plural(kind), &ast.StructLit{Elts: []ast.Decl{field(name, expr)}})}}
 	docs, diags := newUnit(c.schema, []*file{f}).check()
 	if len(diags) > 0 {
 		return Loaded{}, diags
@@ -54,12 +54,8 @@ func (c *Checker) Canonical(kind, name string, body []byte) (Loaded, []diagnose.
 	return docs[0], nil
 }
 
-// field is the declaration NAME: {DECLS}.
-func field(name string, decls ...ast.Decl) *ast.Field {
-	return field1(name, &ast.StructLit{Elts: decls})
-}
-
-func field1(name string, value ast.Expr) *ast.Field {
+// field is the declaration "NAME": VALUE.
+func field(name string, value ast.Expr) *ast.Field {
 	return &ast.Field{Label: ast.NewString(name), Value: value}
 }
 

@@ -89,7 +89,9 @@ func (u *unit) place(d diagnose.Diagnostic, path []string) diagnose.Diagnostic {
 	if e := u.index.nearest(path); e != nil && d.File == "" {
 		node := e.name()
 		if len(e.path) == len(path) && d.Code != diagnose.UnknownField && d.Code != diagnose.OneOf && d.Code != diagnose.MissingField {
-			if v, ok := e.value().(*ast.BasicLit); ok {
+			switch v := e.value().(type) {
+			case *ast.StructLit, *ast.ListLit:
+			default:
 				node = v
 			}
 		}
@@ -207,7 +209,7 @@ func home(v cue.Value, name string, path []string, depth int) string {
 		if step == "" {
 			step = "NAME"
 		}
-		if c.Value.IncompleteKind() == cue.ListKind {
+		if schema.Kind(c.Value) == cue.ListKind {
 			continue
 		}
 		if found := home(c.Value, name, append(slices.Clone(path), step), depth+1); found != "" {
@@ -236,14 +238,17 @@ func (u *unit) missing(path []string) *finding {
 	name := path[len(path)-1]
 	d := diagnose.Diagnostic{Code: diagnose.MissingField, Message: fmt.Sprintf("%s is missing", name)}
 	if f, ok := u.schema.Lookup(path); ok {
-		if doc := f.Doc(); doc != "" {
-			d.Help = doc
+		example := map[cue.Kind]string{cue.StructKind: "{…}", cue.ListKind: "[…]", cue.StringKind: `"…"`}[schema.Kind(f.Value)]
+		if example == "" {
+			example = "…"
 		}
-		if want := schema.Want(f.Value); f.Value.IncompleteKind() == cue.StructKind {
-			d.Help = "add " + name + ": {…}"
-			d.Allowed = names(f.Value)
-		} else {
-			d.Allowed = want
+		d.Help = "add " + name + ": " + example
+		d.Allowed = f.Doc()
+		if d.Allowed == "" {
+			d.Allowed = schema.Want(f.Value)
+		}
+		if n := names(f.Value); n != "" {
+			d.Allowed = name + " with " + n
 		}
 	}
 	found := u.place(d, path[:len(path)-1])
@@ -322,7 +327,7 @@ func (u *unit) outOfRange(path []string, e errors.Error, format string, args []a
 	f, known := u.schema.Lookup(path)
 	d := diagnose.Diagnostic{Code: diagnose.OutOfRange}
 	entries := u.entries(path, e)
-	if known && f.Value.IncompleteKind() == cue.StructKind && strings.Contains(fmt.Sprint(args...), "Fields") {
+	if known && schema.Kind(f.Value) == cue.StructKind {
 		d.Code = diagnose.OneOf
 		d.Allowed = "exactly one of " + names(f.Value)
 		d.Message = fmt.Sprintf("%s says nothing", path[len(path)-1])

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/token"
@@ -38,9 +39,18 @@ func (u *unit) other(path []string, e errors.Error, format string, args []any, r
 		d.Message, d.Help = fmt.Sprintf("%q is imported and not used", name), "take the import out"
 		width += 2
 	case strings.HasPrefix(format, "reference %q not found"):
+		if bare := u.bareText(pos, e); bare != nil {
+			return bare
+		}
 		d.Message = fmt.Sprintf("nothing is named %s", name)
 		d.Help = u.meantReference(name, pos)
+	case strings.HasPrefix(format, "import %q not found"):
+		return f.only() // said where it is imported
 	case strings.Contains(format, "redeclared as imported package name"):
+		if !slices.Contains(schema.Kinds(), name) {
+			f.cause = nil
+			return f.only()
+		}
 		d.Code, d.Message = diagnose.UnknownField, fmt.Sprintf("%q is an imported package, and a field here", name)
 		d.Help = fmt.Sprintf("did you mean %q?", schema.Plural(name))
 		if found := u.index.find([]string{name}); len(found) > 0 {
@@ -111,6 +121,27 @@ func (u *unit) meantReference(name string, pos token.Pos) string {
 		return fmt.Sprintf("write %t, or %q as text", lower == "yes" || lower == "on", name)
 	}
 	return fmt.Sprintf("if it is text, write %q", name)
+}
+
+// bareText recognises text without quotes that has a colon in it, which CUE
+// takes for a field: image: oci:images/web.
+func (u *unit) bareText(pos token.Pos, e errors.Error) *finding {
+	at := u.index.around(pos)
+	if at == nil {
+		return nil
+	}
+	for n := len(at.path) - 1; n > 0; n-- {
+		f, ok := u.schema.Lookup(at.path[:n])
+		if !ok {
+			continue
+		}
+		outer := u.index.find(at.path[:n])
+		if schema.Kind(f.Value) != cue.StringKind || len(outer) == 0 || !isBare(outer[0].value()) {
+			return nil
+		}
+		return u.wrongType(at.path[:n], e, nil)
+	}
+	return nil
 }
 
 // nearestImport guesses what an import path should have been.

@@ -31,12 +31,12 @@ func (u *unit) wrongType(path []string, e errors.Error, args []any) *finding {
 		d.Message = fmt.Sprintf("%s has values that do not fit each other: %s", name, fmt.Sprint(args...))
 		return &finding{diag: u.placeOr(d, path, e), cause: entries}
 	}
-	want := schema.KindName(f.Value.IncompleteKind())
+	want := schema.KindName(schema.Kind(f.Value))
 	d.Message = fmt.Sprintf("%s is %s, not %s", name, want, have)
 	if strings.Trim(name, "0123456789") == "" {
 		d.Message = fmt.Sprintf("an element of %s is %s, not %s", path[max(len(path)-2, 0)], want, have)
 	}
-	switch k := f.Value.IncompleteKind(); k {
+	switch k := schema.Kind(f.Value); k {
 	case cue.StructKind:
 		if n := names(f.Value); n != "" {
 			d.Allowed = "{…} with " + n
@@ -65,7 +65,7 @@ func (u *unit) restruct(path []string, want cue.Value, entries []*entry) string 
 	list, isList := entries[0].value().(*ast.ListLit)
 	example := "…"
 	for _, c := range schema.Children(want) {
-		if c.Pattern.Exists() && c.Value.IncompleteKind() == cue.StructKind {
+		if c.Pattern.Exists() && schema.Kind(c.Value) == cue.StructKind {
 			example = "{…}"
 		}
 	}
@@ -85,10 +85,8 @@ func (u *unit) restruct(path []string, want cue.Value, entries []*entry) string 
 	return ""
 }
 
-var (
-	quantity = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)$`)
-	oneSpan  = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)$`)
-)
+// quantity is a number and its unit.
+var quantity = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)$`)
 
 // suffixes are ways to write sizes, and ours.
 var suffixes = map[string]string{
@@ -117,9 +115,12 @@ func (u *unit) rephrase(want cue.Value, entries []*entry) string {
 	if !isText {
 		text = source(entries[0].file, lit)
 	}
+	if b, ok := lit.(*ast.BasicLit); ok && b.Kind == token.NULL {
+		return "leave the field out"
+	}
 	says := schema.Want(want)
 	name := entries[0].path[len(entries[0].path)-1]
-	switch kind := want.IncompleteKind(); {
+	switch kind := schema.Kind(want); {
 	case kind == cue.BoolKind:
 		if s := strings.ToLower(text); slices.Contains([]string{"true", "yes", "on", "1"}, s) {
 			return "write true"
@@ -127,7 +128,7 @@ func (u *unit) rephrase(want cue.Value, entries []*entry) string {
 			return "write false"
 		}
 	case kind == cue.StringKind && strings.HasPrefix(says, "a span"):
-		if m := oneSpan.FindStringSubmatch(strings.TrimSpace(text)); m != nil {
+		if m := quantity.FindStringSubmatch(strings.TrimSpace(text)); m != nil {
 			if unit, ok := spans[strings.ToLower(m[2])]; ok {
 				return fmt.Sprintf("write %q", m[1]+unit)
 			}
@@ -135,6 +136,8 @@ func (u *unit) rephrase(want cue.Value, entries []*entry) string {
 				return fmt.Sprintf("write %q", strconv.Itoa(24*n)+"h")
 			}
 		}
+	case kind == cue.StringKind && !isText && isBare(lit):
+		return fmt.Sprintf("write %q, in quotes", text)
 	case kind == cue.StringKind && (strings.HasPrefix(says, "a name") || strings.HasPrefix(says, "a role")):
 		if s := slug(text); s != "" && s != text {
 			return fmt.Sprintf("did you mean %q?", s)
@@ -154,9 +157,6 @@ func (u *unit) rephrase(want cue.Value, entries []*entry) string {
 				return fmt.Sprintf("did you mean %q?", ours)
 			}
 			return ""
-		}
-		if !isText && isLiteral(lit) {
-			return fmt.Sprintf("write %q, in quotes", text)
 		}
 	case strings.HasPrefix(says, "bytes") || name == "max_bytes":
 		if m := quantity.FindStringSubmatch(strings.TrimSpace(text)); m != nil {
@@ -216,9 +216,16 @@ func unquote(x ast.Expr) (string, bool) {
 	return s, err == nil
 }
 
-func isLiteral(x ast.Expr) bool {
-	_, basic := x.(*ast.BasicLit)
-	return basic
+// isBare reports whether x may be text whose quotes were forgotten: a literal, a
+// name, or a:b, which CUE reads as a field.
+func isBare(x ast.Expr) bool {
+	switch x := x.(type) {
+	case *ast.BasicLit, *ast.Ident:
+		return true
+	case *ast.StructLit:
+		return !x.Lbrace.IsValid()
+	}
+	return false
 }
 
 // kindOf says what the user wrote.
@@ -239,6 +246,8 @@ func kindOf(x ast.Expr) string {
 		return "a list"
 	case *ast.StructLit:
 		return "a struct"
+	case *ast.Ident:
+		return "what is named " + x.Name
 	case *ast.UnaryExpr:
 		if y, ok := x.X.(*ast.BasicLit); ok {
 			return "the number " + x.Op.String() + y.Value

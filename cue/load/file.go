@@ -134,10 +134,10 @@ func reason(err error) string {
 func listCUE(dir string, deep bool) ([]string, error) {
 	var out []string
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		name := d.Name()
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
+		}
+		switch name := d.Name(); {
 		case d.IsDir():
 			if p != dir && (!deep || skipped(name) || name == "cue.mod") {
 				return fs.SkipDir

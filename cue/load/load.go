@@ -5,6 +5,7 @@
 package load
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -86,9 +87,17 @@ func load(s *schema.Schema, files []*file) (*Set, []diagnose.Diagnostic) {
 		diags = append(diags, more...)
 		for _, d := range docs {
 			if first, ok := seen[d.Ref]; ok {
-				diags = append(diags, diagnose.Diagnostic{Code: diagnose.Conflict, File: d.File, Line: d.Line, Column: 1,
+				dup := diagnose.Diagnostic{Code: diagnose.Conflict, File: d.File, Line: d.Line, Column: 1,
 					Message: d.Ref.String() + " is declared twice, in two packages", Subject: d.Ref.String(),
-					Help: "the other is in " + first.File + "; give one of them another name"})
+					Help: fmt.Sprintf("the other is at %s:%d; give one of them another name", first.File, first.Line)}
+				for _, f := range pack {
+					if f.name == d.File {
+						dup.Source = f.line(d.Line)
+						dup.Column = max(strings.Index(dup.Source, d.Ref.Name), 0) + 1
+						dup.Width = len(d.Ref.Name)
+					}
+				}
+				diags = append(diags, dup)
 			}
 			seen[d.Ref] = d
 		}

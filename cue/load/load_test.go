@@ -8,9 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/parser"
 	"golang.org/x/tools/txtar"
 
 	"github.com/drupe-os/drupe/cue/diagnose"
+	"github.com/drupe-os/drupe/sdk/doc"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output of testdata/bad")
@@ -79,5 +82,79 @@ func TestBad(t *testing.T) {
 				t.Errorf("got:\n%s\nwant:\n%s", got.String(), want)
 			}
 		})
+	}
+}
+
+func parse(t testing.TB, name string, text []byte) []*ast.File {
+	tree, err := parser.ParseFile(name, text, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []*ast.File{tree}
+}
+
+// A 50-line service, as the aim for the cost of a check has it.
+func fifty(t testing.TB) string {
+	text, err := os.ReadFile("../testdata/good/full.cue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := bytes.Index(text, []byte("services: full:"))
+	to := bytes.Index(text, []byte("jobs: full:"))
+	return strings.Replace(string(text[from:to]), "service.#Service & ", "", 1)
+}
+
+// BenchmarkVet is what one run of the command line costs, the schema's
+// compilation included.
+func BenchmarkVet(b *testing.B) {
+	text := fifty(b)
+	for b.Loop() {
+		if _, diags := NewChecker().Source("a.cue", text); len(diags) > 0 {
+			b.Fatal(diags)
+		}
+	}
+}
+
+// BenchmarkSource is a further check of CUE text in a process that runs.
+func BenchmarkSource(b *testing.B) {
+	c, text := NewChecker(), fifty(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, diags := c.Source("a.cue", text); len(diags) > 0 {
+			b.Fatal(diags)
+		}
+	}
+}
+
+// BenchmarkCheck is a check of a canonical body against the schema.
+func BenchmarkCheck(b *testing.B) {
+	c := NewChecker()
+	set, diags := c.Source("a.cue", fifty(b))
+	if len(diags) > 0 {
+		b.Fatal(diags)
+	}
+	d := set.Documents[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		if diags := c.Check(d.Ref.Kind, d.Ref.Name, d.Body); len(diags) > 0 {
+			b.Fatal(diags)
+		}
+	}
+}
+
+// BenchmarkDecode is what the kernel does with a canonical body: strict decoding
+// and the checks that need no CUE.
+func BenchmarkDecode(b *testing.B) {
+	set, diags := NewChecker().Source("a.cue", fifty(b))
+	if len(diags) > 0 {
+		b.Fatal(diags)
+	}
+	d := set.Documents[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		v, err := doc.Decode(d.Ref.Kind, d.Body)
+		if err != nil || len(doc.Validate(d.Ref.Name, v)) > 0 {
+			b.Fatal(err)
+		}
 	}
 }

@@ -3,11 +3,13 @@ package load
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"cuelang.org/go/cue/errors"
 
 	"github.com/drupe-os/drupe/cue/diagnose"
+	"github.com/drupe-os/drupe/cue/schema"
 )
 
 // habit is a line of another language in a CUE file.
@@ -24,7 +26,11 @@ var habitLines = []habit{
 		return "CUE sets a field with \":\", not \"=\"", "write " + m[1] + ": …"
 	}},
 	{regexp.MustCompile(`^\s*(\w+)\s+"([^"]*)"\s*\{`), func(m []string) (string, string) {
-		return "this is a block as HCL writes it", fmt.Sprintf("write %s: %q: {", m[1], m[2])
+		kind := m[1]
+		if slices.Contains(schema.Kinds(), kind) {
+			kind = schema.Plural(kind)
+		}
+		return "this is a block as HCL writes it", fmt.Sprintf("write %s: %q: {", kind, m[2])
 	}},
 	{regexp.MustCompile(`\b([0-9]+(?:\.[0-9]+)?)m\b`), func(m []string) (string, string) {
 		return "a number has no suffix m", "for CPU write cores: " + milli(m[1]) + "; for memory write " + m[1] + "Mi"

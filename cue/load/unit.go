@@ -10,6 +10,7 @@ import (
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/literal"
 
 	"github.com/drupe-os/drupe/cue/diagnose"
 	"github.com/drupe-os/drupe/cue/schema"
@@ -130,7 +131,14 @@ func dataPath(e errors.Error) []string {
 	for len(p) > 0 && strings.HasPrefix(p[0], "#") {
 		p = p[1:]
 	}
-	return slices.Clone(p)
+	out := make([]string, len(p))
+	for i, name := range p {
+		out[i] = name
+		if s, err := literal.Unquote(name); err == nil && strings.HasPrefix(name, `"`) {
+			out[i] = s
+		}
+	}
+	return out
 }
 
 // hidden reports whether an error only follows from what was taken out.
@@ -163,6 +171,11 @@ func (u *unit) report(d diagnose.Diagnostic) {
 		u.seen[k] = true
 		u.diags = append(u.diags, d)
 	}
+}
+
+// reported tells whether something was said about a field.
+func (u *unit) reported(subject, field string) bool {
+	return slices.ContainsFunc(u.diags, func(d diagnose.Diagnostic) bool { return d.Subject == subject && d.Field == field })
 }
 
 // sort puts the diagnostics in the order of the text.
@@ -289,7 +302,7 @@ func (u *unit) document(kind string, path []string, raw []byte) (Loaded, bool) {
 	u.absolute(path, body)
 	for _, p := range problems(d.Ref.Name, body) {
 		at := append(slices.Clone(path), p.Path...)
-		if u.concerns(path, at) {
+		if u.concerns(path, at) || u.reported(d.Ref.String(), dotted(p.Path)) {
 			continue
 		}
 		u.report(u.place(diagnose.Diagnostic{Code: diagnose.Inconsistent, Message: p.Message, Allowed: p.Allowed, Help: p.Fix}, at))
@@ -318,7 +331,7 @@ func (u *unit) concerns(top, at []string) bool {
 		switch field := t[len(top)]; {
 		case field == "ports" && slices.Contains(at, "checks"),
 			field == "resources" && slices.Contains(at, "limits"),
-			field == at[min(len(top), len(at)-1)]:
+			field == "constraints" && within(at, t[:len(t)-1]):
 			return true
 		}
 	}

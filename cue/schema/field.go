@@ -2,8 +2,13 @@ package schema
 
 import (
 	"strings"
+	"sync"
 
 	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/literal"
+	"cuelang.org/go/cue/parser"
+	"cuelang.org/go/cue/token"
 )
 
 // Field is one field that the schema allows at some place.
@@ -24,7 +29,7 @@ func (f Field) Doc() string { return docOf(f.Value) }
 // Children returns the fields that the struct v allows, in the schema's order,
 // with the pattern of a map last. A list has one child, without a name.
 func Children(v cue.Value) []Field {
-	if v.IncompleteKind() == cue.ListKind {
+	if Kind(v) == cue.ListKind {
 		if elem := v.LookupPath(cue.MakePath(cue.AnyIndex)); elem.Exists() {
 			return []Field{{Value: elem}}
 		}
@@ -66,7 +71,7 @@ func (s *Schema) Lookup(path []string) (Field, bool) {
 func child(v cue.Value, name string) (Field, bool) {
 	for _, f := range Children(v) {
 		switch {
-		case f.Name == name, v.IncompleteKind() == cue.ListKind:
+		case f.Name == name, Kind(v) == cue.ListKind:
 			return f, true
 		case f.Pattern.Exists():
 			label := v.Context().Encode(name)
@@ -78,10 +83,27 @@ func child(v cue.Value, name string) (Field, bool) {
 	return Field{}, false
 }
 
+// Kind is the kind of what v may hold. A definition that is not valid by itself,
+// such as a struct that must have a field, still has the kind of its parts.
+func Kind(v cue.Value) cue.Kind {
+	k := v.IncompleteKind()
+	if k != cue.BottomKind {
+		return k
+	}
+	if op, args := v.Expr(); op == cue.AndOp {
+		for _, a := range args {
+			if k := Kind(a); k != cue.BottomKind {
+				return k
+			}
+		}
+	}
+	return k
+}
+
 // Want says in a few words what v may hold, for people: the comment of the unit
 // it refers to, else its kind and bounds.
 func Want(v cue.Value) string {
-	if _, p := v.ReferencePath(); len(p.Selectors()) > 0 && v.IncompleteKind()&(cue.StructKind|cue.ListKind) == 0 {
+	if _, p := v.ReferencePath(); len(p.Selectors()) > 0 && Kind(v)&(cue.StructKind|cue.ListKind) == 0 {
 		if d := docOf(cue.Dereference(v)); d != "" {
 			return d
 		}
@@ -105,12 +127,48 @@ func Want(v cue.Value) string {
 	case cue.LessThanOp:
 		return "less than " + text(args[0])
 	case cue.RegexMatchOp:
+		if doc := patterns()[text(args[0])]; doc != "" {
+			return doc
+		}
 		return "text that matches " + text(args[0])
 	case cue.CallOp:
 		return ""
 	}
-	return KindName(v.IncompleteKind())
+	return KindName(Kind(v))
 }
+
+// patterns are the comments of the units that are regular expressions, by
+// expression: the name of a map's field does not remember which unit it was.
+var patterns = sync.OnceValue(func() map[string]string {
+	out := map[string]string{}
+	for _, f := range sources()["unit"] {
+		tree, err := parser.ParseFile(f.name, f.text, parser.ParseComments)
+		if err != nil {
+			panic("embedded schema: " + err.Error())
+		}
+		for _, d := range tree.Decls {
+			field, ok := d.(*ast.Field)
+			if !ok {
+				continue
+			}
+			unary, ok := field.Value.(*ast.UnaryExpr)
+			if !ok || unary.Op != token.MAT {
+				continue
+			}
+			lit, ok := unary.X.(*ast.BasicLit)
+			if !ok {
+				continue
+			}
+			expr, err := literal.Unquote(lit.Value)
+			for _, c := range ast.Comments(field) {
+				if err == nil && c.Doc {
+					out[expr] = strings.Join(strings.Fields(c.Text()), " ")
+				}
+			}
+		}
+	}
+	return out
+})
 
 // KindName is what people call a kind of value.
 func KindName(k cue.Kind) string {

@@ -114,6 +114,11 @@ func (c *checker) image(k *sdk.Container) {
 		c.add("nothing to run", "run: container: {…}", `write run: container: image: "…"`, "run")
 		return
 	}
+	for i, name := range k.Capabilities {
+		if plain, ok := strings.CutPrefix(name, "CAP_"); ok {
+			c.add(fmt.Sprintf("the capability %q is written without CAP_", name), "", fmt.Sprintf("write %q", plain), "run", "container", "capabilities", strconv.Itoa(i))
+		}
+	}
 	rest, layout := strings.CutPrefix(k.Image, "oci:")
 	switch {
 	case k.Image == "":
