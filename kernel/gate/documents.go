@@ -14,7 +14,7 @@ func (q *request) listDocuments() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, index := q.needs.Documents.ListDocuments(DocumentFilter{Kind: q.param("kind"), Role: role})
+	l, index := q.needs.Documents.ListDocuments(DocumentFilter{Kind: q.param("kind"), Name: q.param("name"), Role: role})
 	sortDocuments(l)
 	return q.list(orEmpty(l), index)
 }

@@ -11,13 +11,14 @@ import (
 // DocumentFilter narrows a list of documents. Zero fields let everything pass.
 type DocumentFilter struct {
 	Kind string
+	Name string
 	// Role lets its whole subtree pass.
 	Role sdk.RolePath
 }
 
 // Match reports whether d passes.
 func (f DocumentFilter) Match(d *sdk.Document) bool {
-	return (f.Kind == "" || d.Ref.Kind == f.Kind) && d.Role.Within(f.Role)
+	return (f.Kind == "" || d.Ref.Kind == f.Kind) && (f.Name == "" || d.Ref.Name == f.Name) && d.Role.Within(f.Role)
 }
 
 // TaskFilter narrows a list of tasks. Zero fields let everything pass.

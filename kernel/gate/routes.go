@@ -53,7 +53,7 @@ func Routes() []Route {
 		{Method: "GET", Pattern: "/v1/version", Verb: "read", Object: "cluster", Summary: "what the server is", handle: (*request).version},
 		{Method: "GET", Pattern: "/v1/cluster", Verb: "read", Object: "cluster", Summary: "the cluster summed up", handle: (*request).cluster},
 
-		{Method: "GET", Pattern: "/v1/documents", Verb: "read", Object: "documents", Query: []string{"kind", "role"}, Summary: "what is declared", handle: (*request).listDocuments},
+		{Method: "GET", Pattern: "/v1/documents", Verb: "read", Object: "documents", Query: []string{"kind", "name", "role"}, Summary: "what is declared", handle: (*request).listDocuments},
 		{Method: "PUT", Pattern: "/v1/documents", Verb: "apply", Object: "documents/{kind}/{name}", Each: true, Query: []string{"dry_run", "if_revision"}, Body: MaxBody, Summary: "declare documents, all or none", handle: (*request).applyDocuments},
 		{Method: "GET", Pattern: "/v1/documents/{kind}/{name}", Verb: "read", Object: "documents/{kind}/{name}", Summary: "one document", handle: (*request).document},
 		{Method: "DELETE", Pattern: "/v1/documents/{kind}/{name}", Verb: "remove", Object: "documents/{kind}/{name}", Summary: "take a document away", handle: (*request).removeDocument},
