@@ -70,10 +70,11 @@ func (w *world) round(pending ...FrameworkCommit) {
 	}
 	if r != nil {
 		spread{}.Allocate(&r.Batch, r)
-		name, gen := w.s.Policy()
-		out := Outcome(name, gen, r, names, w.s.Ledger())
+		out := w.s.Outcome(r, names)
 		r.Close()
-		cmds = append(cmds, Command{Place: out})
+		if out != nil {
+			cmds = append(cmds, Command{Place: out})
+		}
 	}
 	if after := w.s.Hash(); before != after {
 		w.t.Fatal("a round left traces in the state")

@@ -243,20 +243,26 @@ func (s *State) sortedOffers() []*offerRecord {
 	return out
 }
 
-// Outcome turns a finished round into the command that applies it.
-func Outcome(policy sdk.PluginName, generation uint64, r *offer.Round, names []DemandName, l *account.Ledger) *Placement {
-	p := &Placement{Policy: policy, Generation: generation, Demands: names, Refused: uint32(r.Refused)}
+// Outcome turns a finished round into the command that applies it; nil when
+// there is nothing new to apply.
+func (s *State) Outcome(r *offer.Round, names []DemandName) *Placement {
+	name, generation := s.Policy()
+	p := &Placement{Policy: name, Generation: generation, Demands: names, Refused: uint32(r.Refused)}
 	for _, d := range r.Decisions {
 		p.Runs = append(p.Runs, Run{Demand: d.Demand, Node: uint32(d.Node), Count: d.Count})
 	}
 	for _, o := range r.Offers {
-		p.Offers = append(p.Offers, MakeOffer{Demand: o.Demand, Node: uint32(o.Node), Amount: l.Resources(o.Amount),
+		p.Offers = append(p.Offers, MakeOffer{Demand: o.Demand, Node: uint32(o.Node), Amount: s.ledger.Resources(o.Amount),
 			Ports: uint32(o.Amount[account.DimPorts])})
 	}
 	for i, why := range r.Why {
-		if why != sdk.ReasonNone {
+		d := s.demandBy[demandKey{names[i].Plugin, names[i].Name}]
+		if why != sdk.ReasonNone && (d == nil || d.waiting != why) {
 			p.Waiting = append(p.Waiting, WaitReason{Demand: uint32(i), Reason: why})
 		}
+	}
+	if len(p.Runs) == 0 && len(p.Offers) == 0 && len(p.Waiting) == 0 && p.Refused == 0 {
+		return nil
 	}
 	return p
 }

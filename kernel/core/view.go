@@ -232,9 +232,6 @@ func (s *State) Summary() sdk.ClusterView {
 	return v
 }
 
-// Ledger returns the accounts, for those who turn rounds into commands.
-func (s *State) Ledger() *account.Ledger { return s.ledger }
-
 // Assignment returns what a task's node must know of it; ok is false when the
 // task is no longer known.
 func (s *State) Assignment(id sdk.TaskID) (sdk.Assignment, bool) {
