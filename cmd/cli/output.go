@@ -104,11 +104,14 @@ func oneLineKeepIndent(s string) string {
 	return s[:len(s)-len(body)] + oneLine(body)
 }
 
-// gap is what stands between two columns.
-const gap = "  "
+// gap is what stands between two columns; a column cut to fewer than readable
+// characters says nothing.
+const (
+	gap      = "  "
+	readable = 8
+)
 
-// write writes the table. Where it is wider than the output, the widest columns
-// are cut.
+// write writes the table. Where it is wider than the output, it is made to fit.
 func (a *app) write(t *table) {
 	widths := make([]int, len(t.rows[0]))
 	for _, row := range t.rows {
@@ -116,11 +119,11 @@ func (a *app) write(t *table) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
-	fit(widths, a.width())
+	widths = fit(widths, a.width())
 	var b strings.Builder
 	for _, row := range t.rows {
 		line := ""
-		for i, cell := range row {
+		for i, cell := range row[:min(len(row), len(widths))] {
 			cell = cut(cell, widths[i])
 			if color := stateColor(cell); color != "" {
 				line += a.paint(color, a.out, cell)
@@ -134,24 +137,39 @@ func (a *app) write(t *table) {
 	io.WriteString(a.out, b.String())
 }
 
-// fit shrinks the widest columns until all fit into width.
-func fit(widths []int, width int) {
+// fit shrinks the widest columns until all fit into width. Where that would
+// leave nothing readable, the last columns go: -o json has them all.
+func fit(widths []int, width int) []int {
+	if width == 0 {
+		return widths
+	}
+	least := func() int {
+		sum := len(gap) * (len(widths) - 1)
+		for _, w := range widths {
+			sum += min(w, readable)
+		}
+		return sum
+	}
+	for len(widths) > 1 && least() > width {
+		widths = widths[:len(widths)-1]
+	}
 	total := len(gap) * (len(widths) - 1)
 	for _, w := range widths {
 		total += w
 	}
-	for ; width > 0 && total > width; total-- {
+	for ; total > width; total-- {
 		widest := 0
 		for i, w := range widths {
 			if w > widths[widest] {
 				widest = i
 			}
 		}
-		if widths[widest] <= 4 {
-			return
+		if widths[widest] == 1 {
+			break
 		}
 		widths[widest]--
 	}
+	return widths
 }
 
 // cut shortens s to n characters.
