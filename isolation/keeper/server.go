@@ -102,10 +102,10 @@ func (s *server) serve(conn *net.UnixConn) {
 		return
 	case runc.OpShutdown:
 		s.shutdown(func() { runc.Send(conn, runc.Answer, nil) })
-		return
+		select {} // the connection closes with the process: then it is gone
 	case runc.OpRetire:
 		s.retire(func() { runc.Send(conn, runc.Answer, nil) })
-		return
+		select {}
 	}
 	answer, err := s.answer(op, body)
 	if err != nil {

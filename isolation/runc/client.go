@@ -73,11 +73,20 @@ func (c *Client) Usage(ctx context.Context, id sdk.TaskID) (isolation.Usage, err
 // Shutdown kills every container, removes all the keeper has made on the
 // machine, logs excepted, and ends it. It returns when that is done.
 func (c *Client) Shutdown(ctx context.Context) error {
-	err := c.call(ctx, OpShutdown, nil, nil)
-	if sdk.KindOf(err) == sdk.Unavailable && !running(c.stateDir) {
-		return nil
+	conn, err := dial(ctx, c.stateDir)
+	if err != nil {
+		return err
 	}
-	return err
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	if err := exchange(conn, OpShutdown, nil, nil); err != nil {
+		return lost(ctx, err)
+	}
+	// The connection closes when the keeper is gone itself.
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		return lost(ctx, err)
+	}
+	return nil
 }
 
 // Exits delivers the id of each container that stops. The channel closes when
@@ -171,16 +180,6 @@ func dial(ctx context.Context, stateDir string) (net.Conn, error) {
 			ToFix("open the runtime again: that starts a keeper")
 	}
 	return conn, nil
-}
-
-// running reports whether something answers at the socket.
-func running(stateDir string) bool {
-	conn, err := dial(context.Background(), stateDir)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
 }
 
 // rootCause leaves out the address of the socket, which means nothing to
