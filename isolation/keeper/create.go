@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/opencontainers/cgroups"
@@ -128,6 +129,10 @@ func (k *keeper) watch(t *task) (err error) {
 
 // configure makes libcontainer's own form of the specification.
 func configure(spec *specs.Spec) (*configs.Config, error) {
+	// The conversion writes the owners of device nodes into a list that is one
+	// for the whole program: one at a time, and each takes a copy.
+	converting.Lock()
+	defer converting.Unlock()
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{Spec: spec})
 	if err != nil {
 		return nil, err
@@ -143,8 +148,14 @@ func configure(spec *specs.Spec) (*configs.Config, error) {
 		}
 	}
 	config.Cgroups.Resources.Devices = kept
+	for i, d := range config.Devices {
+		own := *d
+		config.Devices[i] = &own
+	}
 	return config, nil
 }
+
+var converting sync.Mutex
 
 func process(spec *specs.Spec, out [2]*os.File) *libcontainer.Process {
 	p := &libcontainer.Process{
