@@ -21,7 +21,15 @@ func (a *app) apply() *cobra.Command {
 			"if the cluster refuses anything, nothing. Applying the same again changes nothing.\n" +
 			"--wait waits until everything is ready; Ctrl-C then leaves the cluster at work.",
 		Example: "  drupe apply -f hello.cue\n  drupe apply -f apps/ --wait=2m\n  cat hello.cue | drupe apply -f -",
-		Args:    want(0, 0, ""),
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			if _, err := time.ParseDuration(args[0]); err == nil {
+				return usagef(c, "write --wait=%s, in one word", args[0])
+			}
+			return usagef(c, "%q stands alone; write -f %s", args[0], args[0])
+		},
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(files) == 0 {
 				return usagef(c, "-f PATH is missing")

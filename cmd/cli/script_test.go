@@ -36,27 +36,36 @@ func TestScripts(t *testing.T) {
 
 // setup starts a cluster for one script, and makes it known to the user.
 func setup(env *testscript.Env) error {
-	f := newFake()
+	_, stop, err := cluster(env.WorkDir)
+	if err != nil {
+		return err
+	}
+	env.Defer(stop)
+	env.Setenv("DRUPE_CONFIG", filepath.Join(env.WorkDir, ".config"))
+	env.Setenv("COLUMNS", "80")
+	// A script cannot hold a module's zero byte.
+	return os.WriteFile(filepath.Join(env.WorkDir, "ok.wasm"), []byte("\x00asm\x01\x00\x00\x00"), 0o600)
+}
+
+// cluster starts a cluster behind the real gate and writes the contexts guest
+// and alice, the current one, into dir/.config.
+func cluster(dir string) (f *fake, stop func(), err error) {
+	f = newFake()
 	g := gate.New(gate.Needs{Documents: f, Tasks: f, Cluster: f, Plugins: f, Events: f, Join: f, Auth: f, Guard: f, Checker: f,
 		Ready: func() error { return nil }}, gate.Options{Version: "1.2.3"})
 	s := httptest.NewUnstartedServer(nil)
 	s.Config = gate.NewServer(g, nil)
 	s.StartTLS()
-	env.Defer(func() { g.Close(); s.Close() })
+	stop = func() { g.Close(); s.Close() }
 	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
-	folder := filepath.Join(env.WorkDir, ".config")
-	for _, who := range []string{"guest", "alice"} { // the last one is current
-		if _, err := client.SaveContext(folder, who, client.Context{Address: s.URL, CA: ca}, "token-of-"+who); err != nil {
-			return err
+	for _, who := range []string{"guest", "alice"} {
+		_, err := client.SaveContext(filepath.Join(dir, ".config"), who, client.Context{Address: s.URL, CA: ca}, "token-of-"+who)
+		if err != nil {
+			stop()
+			return nil, nil, err
 		}
 	}
-	module := filepath.Join(env.WorkDir, "ok.wasm") // a script cannot hold its zero byte
-	if err := os.WriteFile(module, []byte("\x00asm\x01\x00\x00\x00"), 0o600); err != nil {
-		return err
-	}
-	env.Setenv("DRUPE_CONFIG", folder)
-	env.Setenv("COLUMNS", "80")
-	return nil
+	return f, stop, nil
 }
 
 func code(ts *testscript.TestScript, neg bool, args []string) {

@@ -96,11 +96,22 @@ type waiter struct {
 	said    string
 }
 
+// run waits. A watcher that was overtaken by events looks anew.
 func (w *waiter) run(ctx context.Context) error {
+	for {
+		err := w.watch(ctx)
+		if sdk.KindOf(err) != sdk.Conflict {
+			return err
+		}
+	}
+}
+
+func (w *waiter) watch(ctx context.Context) error {
 	docs, index, err := w.c.Documents(ctx, client.Query{Ref: w.ref})
 	if err != nil {
 		return err
 	}
+	w.exists = false
 	for _, d := range docs {
 		w.exists, w.version, w.stopped, w.status = true, d.Version, d.Stopped, d.Status
 	}

@@ -143,11 +143,11 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	return nil, p.Fault()
 }
 
-// unreachable explains why there was no answer. What ctx ended is passed on as
-// it is.
+// unreachable explains why there was no answer. When it is the caller who gave
+// up, that is the error.
 func (c *Client) unreachable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 	var unknown x509.UnknownAuthorityError
 	var ue *url.Error

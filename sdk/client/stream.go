@@ -56,7 +56,9 @@ func (c *Client) RecentEvents(ctx context.Context, w Watch) ([]sdk.Event, uint64
 
 // Events yields events as they are committed, without gap or repetition, until
 // ctx is done or the caller stops. Once it has begun, a lost connection is
-// opened again, with growing pauses, where it broke off. An error ends it.
+// opened again, with growing pauses, where it broke off. An error ends it:
+// Conflict when the server no longer keeps the events that follow; then list
+// anew and watch from there.
 func (c *Client) Events(ctx context.Context, w Watch) iter.Seq2[sdk.Event, error] {
 	return func(yield func(sdk.Event, error) bool) {
 		s := eventStream{c: c, query: w.values()}
@@ -67,7 +69,7 @@ func (c *Client) Events(ctx context.Context, w Watch) iter.Seq2[sdk.Event, error
 			case !more:
 				return
 			case ctx.Err() != nil:
-				yield(sdk.Event{}, context.Cause(ctx))
+				yield(sdk.Event{}, ctx.Err())
 				return
 			case err != nil && (!begun || sdk.KindOf(err) != sdk.Unavailable):
 				yield(sdk.Event{}, err)
