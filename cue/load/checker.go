@@ -46,7 +46,9 @@ func (c *Checker) Canonical(kind, name string, body []byte) (Loaded, []diagnose.
 		return Loaded{}, []diagnose.Diagnostic{{Code: diagnose.Syntax, Subject: ref.String(), Message: "not JSON: " + err.Error()}}
 	}
 	f.tree = &ast.File{Filename: f.name, Decls: []ast.Decl{field(schema.Plural(kind), &ast.StructLit{Elts: []ast.Decl{field(name, expr)}})}}
-	docs, diags := newUnit(c.schema, []*file{f}).check()
+	u := newUnit(c.schema, []*file{f})
+	u.body = body
+	docs, diags := u.check()
 	if len(diags) > 0 {
 		return Loaded{}, diags
 	}

@@ -13,6 +13,7 @@ import (
 
 	"cuelang.org/go/cue"
 
+	module "github.com/drupe-os/drupe/cue"
 	"github.com/drupe-os/drupe/cue/schema"
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/doc"
@@ -31,7 +32,7 @@ func TestDrift(t *testing.T) {
 		if !ok {
 			t.Fatalf("no schema for %s", kind)
 		}
-		for _, diff := range drift(kind, v.Value, reflect.TypeOf(body(kind)).Elem()) {
+		for _, diff := range drift(kind, v.Value, reflect.TypeOf(module.Body(kind)).Elem()) {
 			t.Error(diff)
 		}
 	}
@@ -58,13 +59,6 @@ func TestDriftNotices(t *testing.T) {
 			t.Errorf("%s not noticed in\n%s", want, got)
 		}
 	}
-}
-
-func body(kind string) any {
-	if kind == "plugin" {
-		return new(sdk.Manifest)
-	}
-	return doc.Body(kind)
 }
 
 type goField struct {

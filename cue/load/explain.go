@@ -29,6 +29,10 @@ type finding struct {
 func (u *unit) explain(path []string, group []errors.Error, round int) *finding {
 	best := slices.MinFunc(group, func(a, b errors.Error) int { return rank(a) - rank(b) })
 	format, args := best.Msg()
+	if len(path) == 0 && rank(best) != rankOther {
+		return &finding{diag: u.placeOr(diagnose.Diagnostic{Code: diagnose.WrongType, Message: "a file holds fields, not a value",
+			Allowed: strings.Join(u.kinds(), ", "), Help: "begin with services: NAME: {…}"}, path, best)}
+	}
 	switch rank(best) {
 	case rankUnknown:
 		return u.unknown(path)

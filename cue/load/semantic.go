@@ -11,16 +11,17 @@ import (
 	"time"
 	_ "time/tzdata" // so that zones can be told everywhere
 
+	module "github.com/drupe-os/drupe/cue"
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/doc"
 )
 
 // decode reads a body into its Go type; a plugin's is its manifest.
 func decode(kind string, raw []byte) (any, error) {
-	if kind != "plugin" {
+	if kind != module.KindPlugin {
 		return doc.Decode(kind, raw)
 	}
-	m := new(sdk.Manifest)
+	m := module.Body(kind)
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(m); err != nil {
@@ -37,7 +38,7 @@ func problems(name string, body any) []doc.Problem {
 			out = append(out, doc.Problem{Path: []string{"kinds"}, Message: "a policy owns no documents", Fix: "leave kinds out"})
 		}
 		for i, k := range m.Kinds {
-			if k == sdk.KindRole || k == sdk.KindNode || k == "plugin" {
+			if k == sdk.KindRole || k == sdk.KindNode || k == module.KindPlugin {
 				out = append(out, doc.Problem{Path: []string{"kinds", fmt.Sprint(i)}, Message: fmt.Sprintf("the kind %q belongs to the kernel", k), Fix: "own a kind of another name"})
 			}
 		}

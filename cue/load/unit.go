@@ -34,6 +34,7 @@ type unit struct {
 	// taken are the paths reported and taken out, or made "anything".
 	taken map[string][]string
 	seen  map[string]bool // places and words already reported
+	body  []byte          // of the one document, when it came as JSON
 	diags []diagnose.Diagnostic
 }
 
@@ -235,6 +236,9 @@ func (u *unit) json(v cue.Value, path []string) ([]byte, bool) {
 	damaged := false
 	for _, t := range u.taken {
 		damaged = damaged || within(t, path) || within(path, t)
+	}
+	if !damaged && u.body != nil {
+		return u.body, true
 	}
 	if !damaged {
 		b, err := v.MarshalJSON()

@@ -162,7 +162,7 @@ func Own(pos token.Pos) bool {
 }
 
 // Kinds returns the kinds of document, in the schema's order.
-func Kinds() []string { return []string{"service", "job", "role", "node", "plugin"} }
+func Kinds() []string { return module.Kinds() }
 
 // Plural returns the field that documents of a kind stand in.
 func Plural(kind string) string { return kind + "s" }

@@ -114,6 +114,7 @@ func boundMemory(args []string) error {
 		return fmt.Errorf("the last argument is the bound on memory: %w", err)
 	}
 	debug.SetMemoryLimit(memory / 8 * 5)
+	debug.SetGCPercent(400) // the schema is small and garbage plenty
 	limit := uint64(memory) + spare
 	return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: limit, Max: limit})
 }
