@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -150,7 +151,7 @@ func (a *Authority) issue(n Name, public any, life time.Duration, usage []x509.E
 // the cluster, with a new node id, if the token is good. A token for one use is
 // used up, durably, before Join returns. What the request says about names is
 // ignored. Errors: Unauthenticated for the token, Invalid for the request.
-func (a *Authority) Join(csrPEM []byte, joinToken string) (sdk.JoinAnswer, error) {
+func (a *Authority) Join(_ context.Context, csrPEM []byte, joinToken string) (sdk.JoinAnswer, error) {
 	csr, err := parseCSR(csrPEM)
 	if err != nil {
 		return sdk.JoinAnswer{}, err

@@ -64,7 +64,7 @@ func agentOf(t *testing.T, a *Authority) (*tls.Config, sdk.NodeID) {
 		t.Fatal(err)
 	}
 	csr, key := request(t)
-	answer, err := a.Join(csr, join)
+	answer, err := a.Join(t.Context(), csr, join)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestJoinTokens(t *testing.T) {
 		{"guessed", j.String(), sdk.Unauthenticated}, {"of a person", person, sdk.Unauthenticated},
 		{"empty", "", sdk.Unauthenticated}, {"mistyped", many[:len(many)-1] + "9", sdk.Unauthenticated},
 	} {
-		answer, err := a.Join(csr, c.token)
+		answer, err := a.Join(t.Context(), csr, c.token)
 		if sdk.KindOf(err) != c.want {
 			t.Errorf("%s: %v, want %q", c.what, err, c.want)
 		}
@@ -210,10 +210,10 @@ func TestJoinTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Join(csr, once); sdk.KindOf(err) != sdk.Unauthenticated {
+	if _, err := b.Join(t.Context(), csr, once); sdk.KindOf(err) != sdk.Unauthenticated {
 		t.Errorf("used again after a restart: %v", err)
 	}
-	if _, err := b.Join(csr, many); err != nil {
+	if _, err := b.Join(t.Context(), csr, many); err != nil {
 		t.Error(err)
 	}
 }
@@ -231,11 +231,11 @@ func TestBadRequests(t *testing.T) {
 		"empty": nil, "no PEM": []byte("hello"), "certificate": a.CA(),
 		"without the key": pem.EncodeToMemory(block), "RSA": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}),
 	} {
-		if _, err := a.Join(csr, join); sdk.KindOf(err) != sdk.Invalid {
+		if _, err := a.Join(t.Context(), csr, join); sdk.KindOf(err) != sdk.Invalid {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := a.Join(good, join); err != nil {
+	if _, err := a.Join(t.Context(), good, join); err != nil {
 		t.Errorf("bad requests used the token up: %v", err)
 	}
 }
