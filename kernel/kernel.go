@@ -44,7 +44,7 @@ type Modules interface {
 	// Install checks and compiles a module and keeps it. Errors: Invalid with
 	// what is wrong with it.
 	Install(ctx context.Context, module []byte) (sdk.Plugin, error)
-	// Stats tells of the calls of a plugin since this server started.
+	// Close closes all modules.
 	Close(ctx context.Context) error
 }
 

@@ -124,6 +124,7 @@ func (m machine) Restore(r io.Reader) error {
 	m.k.mu.Lock()
 	defer m.k.mu.Unlock()
 	m.k.state = s
+	m.k.events.Reset(s.Index())
 	m.k.turn.Room()
 	return nil
 }

@@ -2,11 +2,11 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 
 	"github.com/drupe-os/drupe/kernel/core"
+	"github.com/drupe-os/drupe/kernel/host"
 	"github.com/drupe-os/drupe/kernel/offer"
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/policy"
@@ -254,9 +254,8 @@ func (t *Turn) failed(ctx context.Context, g *guest, p *sdk.Plugin, now sdk.Time
 	t.Logf(p.Manifest.Name, "failed: "+err.Error())
 	r := &core.RejectPlugin{Plugin: p.Manifest.Name, Generation: p.Generation, Reason: sdk.ReasonTrap, Message: err.Error(),
 		Quarantine: g.failures >= failuresToQuit}
-	var reasoned interface{ Reason() sdk.Reason }
-	if errors.As(err, &reasoned) {
-		r.Reason = reasoned.Reason()
+	if why := host.ReasonOf(err); why != sdk.ReasonNone {
+		r.Reason = why
 	}
 	return r
 }
