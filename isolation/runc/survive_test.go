@@ -149,9 +149,12 @@ func (n *node) containerPID(t *testing.T, id string) int {
 // A keeper of another build takes over without a line lost.
 func TestKeeperReplaced(t *testing.T) {
 	n := newNode(t)
-	s := n.spec("a", sh("busybox printf begun; "+counter)...)
+	s := n.spec("a", sh(counter)...)
 	n.begin(s)
-	n.line(s, "begun")
+	n.line(s, "3")
+	half := n.spec("half", sh("trap 'echo end; exit 9' TERM; busybox printf begun; echo up >&2; while :; do busybox usleep 500; done")...)
+	n.begin(half)
+	n.until("half a line", func() bool { return n.output(half, logfile.Stderr) == "up\n" })
 	old := n.Info()
 	// Bytes after the end of an ELF file mean nothing to the kernel.
 	n.cfg.Keeper = append(bytes.Clone(keeperELF), 0)
@@ -159,11 +162,16 @@ func TestKeeperReplaced(t *testing.T) {
 	if now := n.Info(); now.PID == old.PID || now.Build == old.Build {
 		t.Errorf("keeper %+v, before %+v", now, old)
 	}
-	n.Signal(n.ctx, "a", 15, false)
-	if e := n.end("a"); e.Code != 9 || !e.Known {
-		t.Errorf("%+v", e)
+	for _, id := range []sdk.TaskID{"a", "half"} {
+		n.Signal(n.ctx, id, 15, false)
+		if e := n.end(id); e.Code != 9 || !e.Known {
+			t.Errorf("%s: %+v", id, e)
+		}
 	}
-	gapless(t, strings.TrimPrefix(n.output(s, logfile.Stdout), "begun"))
+	gapless(t, n.output(s, logfile.Stdout))
+	if got := n.output(half, logfile.Stdout); got != "begunend\n" {
+		t.Errorf("half a line became %q", got)
+	}
 }
 
 // When the process that is not to be outlived is killed, nothing stays.
