@@ -82,16 +82,11 @@ func (r *roots) mount(name, dir string, layers []string) (root string, err error
 		lower = append(lower, at)
 	}
 	// Named by their handles: a path could hold what means something to the
-	// kernel's option parser.
+	// kernel's option parser. Volatile: what goes with the container need not
+	// be written out first.
 	options := fmt.Sprintf("volatile,lowerdir=%s,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d",
 		strings.Join(lower, ":"), upper.Fd(), work.Fd())
-	err = unix.Mount("overlay", root, "overlay", 0, options)
-	if err == unix.EINVAL {
-		// Before Linux 5.10 there is no volatile: then removing the container
-		// waits for its files to be written out.
-		err = unix.Mount("overlay", root, "overlay", 0, strings.TrimPrefix(options, "volatile,"))
-	}
-	if err != nil {
+	if err := unix.Mount("overlay", root, "overlay", 0, options); err != nil {
 		return "", fmt.Errorf("overlay of %d layers: %w", len(layers), err)
 	}
 	return root, nil
