@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -117,28 +118,42 @@ func checkInterface(_ context.Context, d *draft) error {
 	return nil
 }
 
-// compile makes native code of the module, or takes it from the cache.
+// compile makes native code of the module, or takes it from the cache. A cache
+// that fails is passed by: it is there to save time, not to be needed.
 func compile(ctx context.Context, d *draft) error {
-	// Loops check for the deadline: wazero's own way to end a runaway. It is
-	// slow, and it is what there is without metering; without it one endless
-	// loop would stop the whole process at the next garbage collection.
-	config := wazero.NewRuntimeConfig().WithCompilationCache(d.host.cache).
-		WithCoreFeatures(api.CoreFeaturesV2).WithCloseOnContextDone(true).WithDebugInfoEnabled(false)
 	sum := sha256.Sum256(d.wasm)
-	m := &Module{
+	d.out = &Module{
 		host: d.host, manifest: d.manifest, limits: d.limits, size: int64(len(d.wasm)),
-		digest:  sdk.Digest("sha256:" + hex.EncodeToString(sum[:])),
-		runtime: wazero.NewRuntimeWithConfig(ctx, config),
+		digest: sdk.Digest("sha256:" + hex.EncodeToString(sum[:])),
 	}
-	d.out = m
-	var err error
-	if m.code, err = m.runtime.CompileModule(ctx, d.wasm); err != nil {
-		return sdk.Errorf(sdk.Invalid, "plugin/"+string(m.manifest.Name), "it is no valid module: %s", cut(err.Error(), maxDetail))
+	err := d.out.compile(ctx, d.wasm, d.host.cache)
+	if err != nil && d.host.config.CacheDir != "" {
+		_ = d.out.Close(ctx) // nothing runs in it
+		err = d.out.compile(ctx, d.wasm, nil)
+	}
+	if err != nil {
+		return sdk.Errorf(sdk.Invalid, "plugin/"+string(d.manifest.Name), "it is no valid module: %s", cut(err.Error(), maxDetail))
 	}
 	return nil
 }
 
-// link checks the types of what the module exports and gives it its imports.
+// compile makes the module's runtime and its code.
+func (m *Module) compile(ctx context.Context, wasm []byte, cache wazero.CompilationCache) (err error) {
+	// Loops check for the deadline: wazero's own way to end a runaway. It is
+	// slow, and it is what there is without metering; without it one endless
+	// loop would stop the whole process at the next garbage collection.
+	config := wazero.NewRuntimeConfig().WithCoreFeatures(api.CoreFeaturesV2).
+		WithCloseOnContextDone(true).WithDebugInfoEnabled(false)
+	if cache != nil {
+		config = config.WithCompilationCache(cache)
+	}
+	m.runtime = wazero.NewRuntimeWithConfig(ctx, config)
+	m.code, err = m.runtime.CompileModule(ctx, wasm)
+	return err
+}
+
+// link checks the types of what the module exports and imports, and makes what
+// it may import.
 func link(ctx context.Context, d *draft) error {
 	m := d.out
 	wanted, hosted := policyExports, policyImports
@@ -155,7 +170,14 @@ func link(ctx context.Context, d *draft) error {
 	if f := exports[initialize]; f != nil && signature(f) != "()" {
 		return sdk.Errorf(sdk.Invalid, "plugin/"+string(m.manifest.Name), "its export %s has another type than ()", initialize)
 	}
-	for name, fns := range map[string]map[string]hostFunction{hostModule: hosted, wasiModule: wasiFunctions} {
+	known := map[string]map[string]hostFunction{hostModule: hosted, wasiModule: wasiFunctions}
+	for _, f := range m.code.ImportedFunctions() {
+		from, name, _ := f.Import()
+		if h := known[from][name]; signature(f) != h.signature() {
+			return sdk.Errorf(sdk.Invalid, "plugin/"+string(m.manifest.Name), "its import %s.%s has another type than %s", from, name, h.signature())
+		}
+	}
+	for name, fns := range known {
 		b := m.runtime.NewHostModuleBuilder(name)
 		for name, f := range fns {
 			b.NewFunctionBuilder().WithGoModuleFunction(f.run, f.params, f.results).Export(name)
@@ -168,17 +190,17 @@ func link(ctx context.Context, d *draft) error {
 }
 
 // signature writes a function's type as "(i32 i32) i64".
-func signature(f api.FunctionDefinition) string {
-	s := "("
-	for i, t := range f.ParamTypes() {
-		if i > 0 {
-			s += " "
-		}
-		s += api.ValueTypeName(t)
+func signature(f api.FunctionDefinition) string { return signatureOf(f.ParamTypes(), f.ResultTypes()) }
+
+func (h *hostFunction) signature() string { return signatureOf(h.params, h.results) }
+
+func signatureOf(params, results []api.ValueType) string {
+	var in, out []string
+	for _, t := range params {
+		in = append(in, api.ValueTypeName(t))
 	}
-	s += ")"
-	for _, t := range f.ResultTypes() {
-		s += " " + api.ValueTypeName(t)
+	for _, t := range results {
+		out = append(out, api.ValueTypeName(t))
 	}
-	return s
+	return strings.TrimSuffix("("+strings.Join(in, " ")+") "+strings.Join(out, " "), " ")
 }

@@ -16,8 +16,9 @@ type output struct {
 	used   int // bytes in this call
 }
 
-// tailLines is how many last lines are kept for the error of a trap.
-const tailLines = 3
+// tailLines is how many last lines are kept for the error of a trap: enough for
+// the stack that runtimes print after what they died of.
+const tailLines = 100
 
 func (o *output) begin() { o.part, o.tail, o.used = o.part[:0], o.tail[:0], 0 }
 
@@ -53,11 +54,22 @@ func (o *output) line(s string) {
 		return
 	}
 	if len(o.tail) == tailLines {
-		o.tail = append(o.tail[:0], o.tail[1:]...)
+		o.tail = o.tail[:copy(o.tail, o.tail[1:])]
 	}
 	o.tail = append(o.tail, s)
 	o.module.host.config.Log(o.module.manifest.Name, s)
 }
 
-// last returns the last lines of the call, joined.
-func (o *output) last() string { return strings.Join(o.tail, " | ") }
+// last returns what the plugin died of, by its own account: the line with which
+// Go's runtime says so, or else the last one.
+func (o *output) last() string {
+	for _, line := range o.tail {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return line
+		}
+	}
+	if n := len(o.tail); n > 0 {
+		return o.tail[n-1]
+	}
+	return ""
+}
