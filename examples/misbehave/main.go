@@ -48,7 +48,7 @@ func run(args []string) int {
 	case verb == "lines" && err == nil:
 		return lines(number)
 	case verb == "sleep" && arg == "":
-		select {}
+		rest()
 	case verb == "sleep":
 		d, err := time.ParseDuration(arg)
 		if err != nil {
@@ -98,7 +98,15 @@ func forkbomb(most int) int {
 		started++
 	}
 	fmt.Printf("started %d children, refused %d\n", started, refused)
-	select {}
+	rest()
+	return 0
+}
+
+// rest does nothing until the process is stopped.
+func rest() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 // stubborn counts the polite signals it was sent, and stays.
