@@ -129,7 +129,7 @@ func (u *unit) rephrase(want cue.Value, entries []*entry) string {
 		}
 	case kind == cue.StringKind && strings.HasPrefix(says, "a span"):
 		if m := quantity.FindStringSubmatch(strings.TrimSpace(text)); m != nil {
-			if unit, ok := spans[strings.ToLower(m[2])]; ok {
+			if unit, ok := spans[strings.ToLower(m[2])]; ok && (!isText || m[1]+unit != text) {
 				return fmt.Sprintf("write %q", m[1]+unit)
 			}
 			if n, err := strconv.Atoi(m[1]); err == nil && (m[2] == "d" || strings.HasPrefix(m[2], "day")) {
