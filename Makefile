@@ -12,7 +12,7 @@
 
 GO       ?= go
 SHELL    := /bin/bash
-PLUGINS  := drf binpack service job
+PLUGINS  := $(patsubst plugins/%/plugin.cue,%,$(wildcard plugins/*/plugin.cue))
 EMBEDDED := cmd/serve/embedded
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
