@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"path/filepath"
 	"strings"
@@ -9,31 +10,33 @@ import (
 	"testing"
 	"time"
 
+	"github.com/drupe-os/drupe/kernel/gate"
 	"github.com/drupe-os/drupe/sdk"
 )
 
-// Ctrl-C ends the waiting only, and says how to take it up again.
-func TestInterruptedWaitDetaches(t *testing.T) {
+// interrupt runs a command in this process against f and presses Ctrl-C when
+// step says so for a line of its output. It returns exit code and output.
+func interrupt(t *testing.T, args []string, prepare func(f *fake), step func(f *fake, line string) bool) (int, string) {
+	t.Helper()
 	dir := t.TempDir()
 	f, stop, err := cluster(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
-	ref := sdk.Ref{Kind: "service", Name: "slow"}
-	f.docs[ref] = &sdk.Document{Ref: ref, Version: 1}
-	f.unready = []sdk.Ref{ref}
-
+	prepare(f)
 	r, w := io.Pipe()
 	exit := make(chan int, 1)
 	go func() {
-		exit <- Main([]string{"wait", "slow"}, strings.NewReader(""), io.Discard, w, []string{"DRUPE_CONFIG=" + filepath.Join(dir, ".config")})
+		exit <- Main(args, strings.NewReader(""), w, w, []string{"DRUPE_CONFIG=" + filepath.Join(dir, ".config")})
 		w.Close()
 	}()
-	var said []string
+	hung := time.AfterFunc(20*time.Second, func() { r.CloseWithError(io.ErrNoProgress) })
+	defer hung.Stop()
+	var said strings.Builder
 	for lines := bufio.NewScanner(r); lines.Scan(); {
-		said = append(said, lines.Text())
-		if strings.Contains(lines.Text(), "deploying") { // it waits now
+		said.WriteString(lines.Text() + "\n")
+		if step(f, lines.Text()) {
 			if err := syscall.Kill(syscall.Getpid(), syscall.SIGINT); err != nil {
 				t.Fatal(err)
 			}
@@ -41,10 +44,43 @@ func TestInterruptedWaitDetaches(t *testing.T) {
 	}
 	select {
 	case code := <-exit:
-		if all := strings.Join(said, "\n"); code != ExitInterrupted || !strings.Contains(all, "drupe wait service/slow --for ready") {
-			t.Errorf("exit code %d\n%s", code, all)
-		}
+		return code, said.String()
 	case <-time.After(20 * time.Second):
-		t.Fatal("it did not end")
+		t.Fatalf("it did not end; it said\n%s", said.String())
+	}
+	return 0, ""
+}
+
+// Ctrl-C ends the waiting only, and says how to take it up again.
+func TestInterruptedWaitDetaches(t *testing.T) {
+	code, out := interrupt(t, []string{"wait", "slow"}, func(f *fake) {
+		ref := sdk.Ref{Kind: "service", Name: "slow"}
+		f.docs[ref] = &sdk.Document{Ref: ref, Version: 1}
+		f.unready = []sdk.Ref{ref}
+	}, func(_ *fake, line string) bool { return strings.Contains(line, "deploying") })
+	if code != ExitInterrupted || !strings.Contains(out, "drupe wait service/slow --for ready") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+// Following takes in tasks that are launched later.
+func TestFollowedLogsTakeInNewTasks(t *testing.T) {
+	ref := sdk.Ref{Kind: "service", Name: "hello"}
+	scaled := false
+	code, out := interrupt(t, []string{"logs", "-f", "hello"}, func(f *fake) {
+		f.docs[ref] = &sdk.Document{Ref: ref, Version: 1, Body: sdk.RawJSON(`{"instances":1}`)}
+		f.unready = []sdk.Ref{ref}
+	}, func(f *fake, line string) bool {
+		if line == "hello.1 | end" && !scaled {
+			scaled = true
+			if _, err := f.Scale(context.Background(), "alice", ref, 2); err != nil {
+				t.Error(err)
+			}
+			f.ListTasks(gate.TaskFilter{}) // lets the cluster get on
+		}
+		return line == "hello.2 | end"
+	})
+	if code != ExitInterrupted || strings.Count(out, "hello.1 | begin") != 1 || strings.Count(out, "hello.2 | begin") != 1 {
+		t.Errorf("exit code %d\n%s", code, out)
 	}
 }
