@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/drupe-os/drupe/agent/image"
+	"github.com/drupe-os/drupe/isolation"
+	"github.com/drupe-os/drupe/sdk"
+)
+
+// defaultPath is what a task searches for programs when its image says nothing.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// specOf resolves everything that a container is made of. Errors: Invalid.
+func specOf(as *sdk.Assignment, img *image.Image, host, node, logDir string) (*isolation.Spec, error) {
+	t := as.Template
+	c := t.Run.Container
+	conf := img.Config
+	args := slices.Concat(conf.Entrypoint, conf.Cmd)
+	switch {
+	case len(c.Command) > 0:
+		args = slices.Concat(c.Command, c.Args)
+	case len(c.Args) > 0:
+		args = slices.Concat(conf.Entrypoint, c.Args)
+	}
+	if len(args) == 0 {
+		return nil, sdk.Errorf(sdk.Invalid, "image", "%s has no command of its own", c.Image).
+			ToFix("give the task a command")
+	}
+	mem, bounded := t.Limits.Lookup(sdk.Mem)
+	if !bounded {
+		mem = t.Resources.Get(sdk.Mem)
+	}
+	return &isolation.Spec{
+		ID: as.Task, Layers: img.Layers, ReadOnly: c.ReadOnly,
+		Args: args, Env: environment(as, conf.Env, host, node),
+		WorkDir: or(c.WorkDir, or(conf.WorkingDir, "/")), User: or(c.User, conf.User),
+		Capabilities: c.Capabilities,
+		CPUWeight:    t.Resources.Get(sdk.CPUs), CPUQuota: t.Limits.Get(sdk.CPUs),
+		Memory: mem, Pids: (t.Limits.Get("pids") + 999) / 1000,
+		LogDir: logDir, Logs: t.Logs, HostNetwork: true,
+	}, nil
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// environment is the image's, then the template's, then what the node knows
+// better than either. HOST stays the template's if it sets it: programs use the
+// name for settings of their own.
+func environment(as *sdk.Assignment, base []string, host, node string) []string {
+	var env []string
+	set := func(name, value string) {
+		env = slices.DeleteFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+		env = append(env, name+"="+value)
+	}
+	env = append(env, defaultPath)
+	set("HOST", host)
+	for _, e := range base {
+		if name, value, ok := strings.Cut(e, "="); ok && name != "" {
+			set(name, value)
+		}
+	}
+	for _, e := range as.Template.Env {
+		set(e.Name, e.Value)
+	}
+	for i, p := range as.Ports {
+		port := strconv.Itoa(int(p.Port))
+		set("PORT"+strconv.Itoa(i), port)
+		set("PORT_"+strings.ToUpper(strings.ReplaceAll(p.Name, "-", "_")), port)
+	}
+	set("DRUPE_TASK", string(as.Task))
+	set("DRUPE_NODE", node)
+	set("DRUPE_DOCUMENT", as.Ref.String())
+	return env
+}
+
+// checkTemplate finds what can never run. Errors: Invalid.
+func checkTemplate(as *sdk.Assignment) error {
+	switch {
+	case !safeID(as.Task):
+		return sdk.Errorf(sdk.Invalid, "task", "the id %q cannot name a folder", as.Task)
+	case as.Template == nil:
+		return sdk.Errorf(sdk.Invalid, "task", "it came without a template")
+	case as.Template.Run.Container == nil:
+		return sdk.Errorf(sdk.Invalid, "task", "its template does not say what to run").
+			Because("this agent runs containers").ToFix("upgrade the agent if it is older than the servers")
+	}
+	return nil
+}
+
+// signalOf reads an image's stop signal: "SIGINT", "INT" or "2". 0 when it is
+// none.
+func signalOf(s string) int32 {
+	if s == "" {
+		return 0
+	}
+	if n, err := strconv.Atoi(s); err == nil && n > 0 && n < 65 {
+		return int32(n)
+	}
+	s = strings.ToUpper(s)
+	if !strings.HasPrefix(s, "SIG") {
+		s = "SIG" + s
+	}
+	return int32(unix.SignalNum(s))
+}
