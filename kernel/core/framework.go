@@ -285,7 +285,7 @@ func (s *State) World(name sdk.PluginName) *sdk.World {
 	if f == nil {
 		return nil
 	}
-	w := &sdk.World{Plugin: name, Now: s.now, Store: f.sortedStore(), Timers: f.sortedTimers()}
+	w := &sdk.World{Plugin: name, Now: s.now, Store: f.sortedStore(), Timers: f.sortedTimers(), Seq: f.seq}
 	for _, d := range s.sortedDocuments() {
 		if s.kinds[d.Ref.Kind] == name {
 			w.Documents = append(w.Documents, *copyDocument(d))

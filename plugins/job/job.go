@@ -53,7 +53,7 @@ func (r *record) takeIn(s *framework.Subject, sp *spec) {
 			if i < 0 && t.Goal == sdk.GoalRun {
 				i = r.reopen(t)
 			}
-			if i >= 0 {
+			if i >= 0 && t.Goal == sdk.GoalRun {
 				r.Open[i].Begun = true
 			}
 			continue
@@ -62,6 +62,9 @@ func (r *record) takeIn(s *framework.Subject, sp *spec) {
 			continue
 		}
 		r.Seen = append(r.Seen, t.ID)
+		if t.GoalReason == sdk.ReasonKilledByPlugin {
+			continue // ended for an earlier stop of the job; a run now open begins after it
+		}
 		if i < 0 {
 			if i = r.reopen(t); i < 0 {
 				continue
@@ -79,8 +82,6 @@ func (r *record) judge(s *framework.Subject, sp *spec, i int, t *sdk.Task) {
 	case t.Status.State == sdk.Finished:
 		r.end(s, i, finished, "")
 		return
-	case t.Goal == sdk.GoalStop && t.GoalReason == sdk.ReasonKilledByPlugin:
-		return // ended for an earlier stop of the job; the run now open begins after it
 	case t.Goal == sdk.GoalStop:
 		r.end(s, i, stopped, t.GoalReason.String())
 		return

@@ -59,7 +59,9 @@ func (c *Call) Suppress(name string) { c.add(sdk.Action{Suppress: &sdk.SuppressD
 func (c *Call) Revive(name string) { c.add(sdk.Action{Revive: &sdk.ReviveDemand{Name: name}}) }
 
 // Wake sets the timer of that name.
-func (c *Call) Wake(name string, at sdk.Time) { c.add(sdk.Action{Timer: &sdk.Timer{Name: name, At: at}}) }
+func (c *Call) Wake(name string, at sdk.Time) {
+	c.add(sdk.Action{Timer: &sdk.Timer{Name: name, At: at}})
+}
 
 // Sleep removes the timer of that name.
 func (c *Call) Sleep(name string) { c.add(sdk.Action{Timer: &sdk.Timer{Name: name}}) }

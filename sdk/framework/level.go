@@ -70,13 +70,10 @@ func (l *level) Start(w *sdk.World, c *Call) {
 // Handle takes in what happened and decides the documents it happened to.
 func (l *level) Handle(events []sdk.FrameworkEvent, c *Call) {
 	for i := range events {
-		e := &events[i]
-		// Old news is passed over, but for launches: the kernel may have taken
-		// them off the count that was sent before it told of them.
-		if e.Seq > l.shown || e.Launched != nil {
+		if e := &events[i]; e.Seq > l.shown {
 			l.take(e, c)
+			l.shown = e.Seq
 		}
-		l.shown = max(l.shown, e.Seq)
 	}
 	l.settle(c)
 }
@@ -99,12 +96,14 @@ func (l *level) take(e *sdk.FrameworkEvent, c *Call) {
 		s := l.subject(*e.Removed)
 		s.Doc, s.refused, s.dirty = nil, nil, true
 	case e.Launched != nil:
+		// The world may have shown the task already. Its launch is taken off all
+		// the same: a count that is thought too low is merely sent again.
 		s := l.subject(e.Launched.Ref)
 		if d, ok := s.demands[e.Launched.Demand]; ok {
 			d.Count = max(0, d.Count-1)
 			s.demands[d.Name] = d
 		}
-		if l.tasks[e.Launched.ID] == nil && e.Seq > l.shown {
+		if l.tasks[e.Launched.ID] == nil {
 			l.learn(e.Launched)
 		}
 		s.dirty = true
