@@ -34,7 +34,7 @@ type fair struct {
 	batch *policy.Batch
 	ix    policy.Index
 	tree  tree
-	owed  owed
+	owed  policy.Claims
 	stage int
 
 	left     []uint32 // instances or offers still wanted, by demand
@@ -58,12 +58,12 @@ const maxLooks = 400_000
 func (f *fair) Allocate(b *policy.Batch, ix policy.Index) {
 	f.batch, f.ix = b, ix
 	f.tree.build(b)
-	f.owed.build(b)
+	f.owed.Reset(b)
 	f.sort()
 	f.findReserved()
 	f.out, f.res, f.amount = resize(f.out, b.Dims), resize(f.res, b.Dims), resize(f.amount, b.Dims)
 	f.budget = maxLooks
-	if f.owed.claimed {
+	if f.owed.Any() {
 		f.stage = guarantees
 		f.tasks()
 		f.offers()

@@ -96,7 +96,7 @@ func (f *fair) visit(client int32, row uint32) bool {
 			rest = rest || f.out[r] > 0
 			f.amount[r] = max(0, v-f.res[r]) // what was not reserved
 		}
-		f.owed.spend(role, f.amount, 1)
+		f.owed.Spend(role, f.amount, 1)
 		if !rest {
 			return false
 		}
@@ -129,18 +129,18 @@ func (f *fair) cut(role int32, d uint32) bool {
 			f.amount[r] = all
 			continue
 		}
-		bound := o.bound(role, r)
+		bound := o.Bound(role, r)
 		due := int64(0)
 		if f.stage == guarantees {
-			due = min(rest, o.due(role, r), bound)
+			due = min(rest, o.Due(role, r), bound)
 			isDue = isDue || due > 0
 		}
 		extra := min(rest-due, bound-due)
 		if extra < rest-due {
 			why = sdk.ReasonQuotaLimit
 		}
-		if o.claimed && o.claim(r) > 0 && extra > o.spare(r) {
-			extra, why = o.spare(r), sdk.ReasonGuarantee
+		if o.Any() && o.Claim(r) > 0 && extra > o.Spare(r) {
+			extra, why = o.Spare(r), sdk.ReasonGuarantee
 		}
 		f.amount[r] = reserved + due + max(0, extra)
 	}

@@ -72,7 +72,7 @@ func (f *fair) place(client int32, d uint32) bool {
 	placed, _ := f.ix.Place(d, uint32(n), policy.Spread)
 	if placed > 0 {
 		f.left[d] -= placed
-		f.owed.spend(role, need, int64(placed))
+		f.owed.Spend(role, need, int64(placed))
 		f.tree.charge(client, need, int64(placed))
 	}
 	if int64(placed) < n {
@@ -82,33 +82,19 @@ func (f *fair) place(client int32, d uint32) bool {
 }
 
 // fits returns how many instances of need, at most n, the guarantees and limits
-// leave to role, and what speaks against more.
+// leave to role in this stage, and what speaks against more.
 func (f *fair) fits(role int32, need []int64, n int64) (int64, sdk.Reason) {
-	o := &f.owed
-	why := sdk.ReasonNone
-	toDue := int64(0) // instances until nothing is due any more
+	n, why := f.owed.Fits(role, need, n)
+	if f.stage != guarantees {
+		return n, why
+	}
+	due := int64(0) // instances until nothing is due to the role any more
 	for r, v := range need {
-		if v <= 0 {
-			continue
+		if v > 0 {
+			due = max(due, (f.owed.Due(role, r)+v-1)/v)
 		}
-		if k := o.bound(role, r) / v; k < n {
-			n, why = k, sdk.ReasonQuotaLimit
-		}
-		if !o.claimed {
-			continue
-		}
-		due := o.due(role, r)
-		if o.claim(r) > 0 {
-			if k := (due + o.spare(r)) / v; k < n {
-				n, why = k, sdk.ReasonGuarantee
-			}
-		}
-		toDue = max(toDue, (due+v-1)/v)
 	}
-	if f.stage == guarantees {
-		n = min(n, toDue)
-	}
-	return n, why
+	return min(n, due), why
 }
 
 // placeReserved places one instance where something is reserved for the role.
@@ -127,7 +113,7 @@ func (f *fair) placeReserved(client, role int32, d uint32, need []int64) bool {
 			continue
 		}
 		f.left[d]--
-		f.owed.spend(role, f.amount, 1)
+		f.owed.Spend(role, f.amount, 1)
 		f.tree.charge(client, need, 1)
 		return true
 	}
@@ -145,21 +131,11 @@ func (f *fair) useReserved(role int32, need []int64) bool {
 		if f.out[r] < v {
 			return false
 		}
-		due = due || f.owed.due(role, r) > 0
+		due = due || f.owed.Due(role, r) > 0
 	}
 	if !any || f.stage == guarantees && !due {
 		return false
 	}
-	for r, v := range f.amount {
-		if v <= 0 {
-			continue
-		}
-		if v > f.owed.bound(role, r) {
-			return false
-		}
-		if f.owed.claimed && f.owed.claim(r) > 0 && v > f.owed.due(role, r)+f.owed.spare(r) {
-			return false
-		}
-	}
-	return true
+	n, _ := f.owed.Fits(role, f.amount, 1)
+	return n > 0
 }
