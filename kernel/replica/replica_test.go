@@ -3,12 +3,18 @@ package replica
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -282,16 +288,34 @@ func TestDamagedSnapshotIsCoveredByTheLog(t *testing.T) {
 	}
 }
 
-// plain is a Stream without TLS, for tests on loopback.
-type plain struct{ net.Listener }
-
-func (p plain) Dial(address string, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", address, timeout)
+// mutual makes one certificate that all servers of a test share.
+func mutual(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"server"}, BasicConstraintsValid: true, IsCA: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, _ := x509.ParseCertificate(der)
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, ServerName: "server", RootCAs: pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+	}
 }
 
 func TestThreeServersLeaderKilled(t *testing.T) {
 	var cfgs []Config
 	var servers []Server
+	both := mutual(t)
 	for i := range 3 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -299,7 +323,7 @@ func TestThreeServersLeaderKilled(t *testing.T) {
 		}
 		id := fmt.Sprintf("s%d", i)
 		servers = append(servers, Server{id, l.Addr().String()})
-		cfgs = append(cfgs, Config{Dir: t.TempDir(), ID: id, Stream: plain{l}, Bootstrap: true, Logger: quiet(), Election: 500 * time.Millisecond, MinFree: 1})
+		cfgs = append(cfgs, Config{Dir: t.TempDir(), ID: id, Stream: TLS(l, both, both), Bootstrap: true, Logger: quiet(), Election: 500 * time.Millisecond, MinFree: 1})
 	}
 	machines := make([]*recorder, 3)
 	replicas := make([]*Replica, 3)
