@@ -27,7 +27,7 @@ func TestReadme(t *testing.T) {
 		block := b[1]
 		switch {
 		case strings.HasPrefix(block, "command:"):
-			block = "services: web: run: container: {image: \"oci:x\", " + block + "}"
+			block = "services: web: {ports: redis: {}, run: container: {image: \"oci:x\", " + block + "}}"
 		case strings.HasPrefix(block, "constraints:"):
 			block = "services: web: {" + block + "}"
 		}

@@ -334,6 +334,7 @@ func (u *unit) concerns(top, at []string) bool {
 		}
 		switch field := t[len(top)]; {
 		case field == "ports" && slices.Contains(at, "checks"),
+			field == "ports" && (slices.Contains(at, "command") || slices.Contains(at, "args") || slices.Contains(at, "env")),
 			field == "resources" && slices.Contains(at, "limits"),
 			field == "constraints" && within(at, t[:len(t)-1]):
 			return true

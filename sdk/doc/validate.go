@@ -105,6 +105,7 @@ func (c *checker) task(t *Task) {
 		}
 	}
 	c.ports(t.Ports)
+	c.references(t)
 	c.checks(t)
 	c.positive(t.Grace, "grace")
 }
@@ -169,6 +170,37 @@ func (c *checker) ports(ports map[string]Port) {
 			}
 			hosts[h] = name
 		}
+	}
+}
+
+// portReference is the number of a port in a command, an argument or the value
+// of an environment variable.
+var portReference = regexp.MustCompile(`\$\(PORT_([A-Z0-9_]+)\)`)
+
+// references looks for numbers of ports that the task does not have.
+func (c *checker) references(t *Task) {
+	known := map[string]bool{}
+	for name := range t.Ports {
+		known[strings.ToUpper(strings.ReplaceAll(name, "-", "_"))] = true
+	}
+	look := func(text string, path ...string) {
+		for _, m := range portReference.FindAllStringSubmatch(text, -1) {
+			if !known[m[1]] {
+				name := strings.ToLower(strings.ReplaceAll(m[1], "_", "-"))
+				c.add(fmt.Sprintf("%s is the number of a port that is not asked for", m[0]), "", fmt.Sprintf("add ports: %s: {}", quoted(name)), path...)
+			}
+		}
+	}
+	if k := t.Run.Container; k != nil {
+		for i, s := range k.Command {
+			look(s, "run", "container", "command", strconv.Itoa(i))
+		}
+		for i, s := range k.Args {
+			look(s, "run", "container", "args", strconv.Itoa(i))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.Env)) {
+		look(t.Env[name], "env", name)
 	}
 }
 
