@@ -58,6 +58,9 @@ func (f *fair) refresh(client int32) {
 func (f *fair) place(client int32, d uint32) bool {
 	need := f.need(d)
 	role := f.batch.Clients.Role[client-f.tree.clients]
+	if f.stage == guarantees && !f.isDue(role, need) {
+		return false
+	}
 	if f.reserves && f.own[role] && f.placeReserved(client, role, d, need) {
 		return f.left[d] > 0
 	}
@@ -97,6 +100,16 @@ func (f *fair) fits(role int32, need []int64, n int64) (int64, sdk.Reason) {
 	return min(n, due), why
 }
 
+// isDue reports whether role is owed some of need.
+func (f *fair) isDue(role int32, need []int64) bool {
+	for r, v := range need {
+		if v > 0 && f.owed.Due(role, r) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // placeReserved places one instance where something is reserved for the role.
 // What comes from a reservation counts against neither guarantees nor limits.
 func (f *fair) placeReserved(client, role int32, d uint32, need []int64) bool {
@@ -123,7 +136,7 @@ func (f *fair) placeReserved(client, role int32, d uint32, need []int64) bool {
 // useReserved works out into amount what one instance would take beyond the
 // reserved part of a node, and reports whether it may.
 func (f *fair) useReserved(role int32, need []int64) bool {
-	any, due := false, false
+	any := false
 	for r, v := range need {
 		use := min(v, f.res[r])
 		any = any || use > 0
@@ -131,9 +144,8 @@ func (f *fair) useReserved(role int32, need []int64) bool {
 		if f.out[r] < v {
 			return false
 		}
-		due = due || f.owed.Due(role, r) > 0
 	}
-	if !any || f.stage == guarantees && !due {
+	if !any {
 		return false
 	}
 	n, _ := f.owed.Fits(role, f.amount, 1)
