@@ -6,11 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"strings"
 	"sync"
-	"syscall"
-	"time"
 
 	"github.com/hashicorp/raft"
 	bolt "go.etcd.io/bbolt"
@@ -49,81 +45,6 @@ type store struct {
 	stable tally
 	failed error // the latest failed write
 	broken error // set when the disk failed in a way that leaves its content unknown
-}
-
-// createFile makes a bbolt file with empty buckets under a temporary name, so
-// that a file under its own name is always whole.
-func createFile(path string, buckets ...string) (err error) {
-	tmp := path + ".tmp"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	db, err := bolt.Open(tmp, 0o600, boltOptions())
-	if err != nil {
-		return err
-	}
-	// Two transactions, so that both meta pages are of ours.
-	for range 2 {
-		err = errors.Join(err, db.Update(func(tx *bolt.Tx) error {
-			meta, err := tx.CreateBucketIfNotExists([]byte(metaBucket))
-			if err != nil {
-				return err
-			}
-			for _, b := range buckets {
-				if _, err := tx.CreateBucketIfNotExists([]byte(b)); err != nil {
-					return err
-				}
-				if err := putMeta(meta, tallyKey(b), tally{}.encode()); err != nil {
-					return err
-				}
-			}
-			return putMeta(meta, formatKey, []byte(format))
-		}))
-	}
-	if err = errors.Join(err, db.Close()); err != nil {
-		os.Remove(tmp)
-		return err
-	}
-	return publish(tmp, path)
-}
-
-// publish gives a finished file its name, durably.
-func publish(tmp, path string) error {
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-func boltOptions() *bolt.Options {
-	return &bolt.Options{
-		Timeout:        time.Second,
-		NoFreelistSync: true, // one page less to write per commit; rebuilt at open
-		FreelistType:   bolt.FreelistMapType,
-		// The file grows with the mapping while that is small: without it every
-		// early commit would pay for a longer file.
-		InitialMmapSize: 16 << 20,
-		NoStatistics:    true,
-	}
-}
-
-func tallyKey(bucket string) []byte { return append([]byte("tally/"), bucket...) }
-
-func putMeta(meta *bolt.Bucket, key, value []byte) error {
-	return meta.Put(key, seal(metaBucket, key, value))
-}
-
-func getMeta(path string, tx *bolt.Tx, key []byte) ([]byte, error) {
-	return unseal(path, metaBucket, key, tx.Bucket([]byte(metaBucket)).Get(key))
 }
 
 // openStore opens log.db in dir, making it when the folder has none. The file
@@ -169,17 +90,6 @@ func openStore(dir string) (*store, error) {
 	return s, nil
 }
 
-// guard turns a crash inside bbolt, which trusts its mapped pages, into Corrupt.
-func guard(path string, fn func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = corrupt(path, "reading its pages failed: %v", p)
-		}
-	}()
-	return fn()
-}
-
 func (s *store) view(fn func(tx *bolt.Tx) error) error {
 	return guard(s.path, func() error { return s.db.View(fn) })
 }
@@ -203,25 +113,6 @@ func (s *store) update(fn func(tx *bolt.Tx) error) error {
 			ToFix("check the disk, then restart the server")
 	}
 	return err
-}
-
-// writeFault says what a failed write means.
-func writeFault(path string, err error) error {
-	var f *sdk.Fault
-	if errors.As(err, &f) {
-		return err
-	}
-	for _, full := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
-		// bbolt drops the error's identity where it grows the file.
-		if errors.Is(err, full) || strings.Contains(err.Error(), full.Error()) {
-			return sdk.Errorf(sdk.Exhausted, path, "the disk is full: %w", err).
-				ToFix("free space on the disk that holds the data folder; the server then goes on by itself")
-		}
-	}
-	if errors.Is(err, bolt.ErrTimeout) {
-		return sdk.Errorf(sdk.Conflict, path, "another process has it open")
-	}
-	return sdk.Errorf(sdk.Unavailable, path, "write: %w", err)
 }
 
 // FirstIndex returns the lowest index in the log, 0 when it is empty.
@@ -429,46 +320,6 @@ func (s *store) scrub() error {
 }
 
 func (s *store) close() error { return s.db.Close() }
-
-// An entry's value is: 8 bytes term, 1 byte type, 8 bytes time appended
-// (nanoseconds since the epoch, 0: none), 4 bytes length of the extensions,
-// the extensions, the data.
-const entryHeader = 8 + 1 + 8 + 4
-
-func encodeLog(l *raft.Log) []byte {
-	b := make([]byte, 0, entryHeader+len(l.Extensions)+len(l.Data)+sealSize)
-	b = binary.LittleEndian.AppendUint64(b, l.Term)
-	b = append(b, byte(l.Type))
-	var at int64
-	if !l.AppendedAt.IsZero() {
-		at = l.AppendedAt.UnixNano()
-	}
-	b = binary.LittleEndian.AppendUint64(b, uint64(at))
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(l.Extensions)))
-	return append(append(b, l.Extensions...), l.Data...)
-}
-
-// decodeLog copies out of the mapped file: raft keeps the entry.
-func decodeLog(path string, index uint64, b []byte, out *raft.Log) error {
-	if len(b) < entryHeader {
-		return corrupt(path, "entry %d has %d bytes", index, len(b))
-	}
-	le := binary.LittleEndian
-	n := int(le.Uint32(b[17:]))
-	if n > len(b)-entryHeader {
-		return corrupt(path, "entry %d: extensions of %d bytes", index, n)
-	}
-	*out = raft.Log{Index: index, Term: le.Uint64(b), Type: raft.LogType(b[8])}
-	if at := int64(le.Uint64(b[9:])); at != 0 {
-		out.AppendedAt = time.Unix(0, at)
-	}
-	body := append([]byte(nil), b[entryHeader:]...)
-	if n > 0 {
-		out.Extensions = body[:n:n]
-	}
-	out.Data = body[n:]
-	return nil
-}
 
 // cached is a store behind raft's cache of recent entries, which would tell of
 // a failed write in words only.
