@@ -72,7 +72,6 @@ type Kernel struct {
 	state *core.State
 	fatal error
 
-	leading  chan bool // of replica
 	kick     chan struct{}
 	leader   bool // guarded by mu
 	reports  chan report
@@ -120,11 +119,14 @@ func Open(cfg Config) (*Kernel, error) {
 	k.mu.Lock()
 	k.replica = r
 	k.mu.Unlock()
-	k.leading = make(chan bool, 1)
 	k.wg.Go(k.lead)
 	k.wg.Go(k.batchReports)
 	return k, nil
 }
+
+// Halt has the server stop deciding and no longer miss its nodes. Close must
+// follow.
+func (k *Kernel) Halt() { k.stop() }
 
 // Close stops the server. Tasks run on.
 func (k *Kernel) Close() error {

@@ -112,6 +112,9 @@ type JoinAnswer struct {
 	Certificate string `json:"certificate"` // PEM
 	CA          string `json:"ca"`          // PEM
 	Node        NodeID `json:"node"`
+	// AgentPort is where the servers take agents' streams, on the same hosts as
+	// the API.
+	AgentPort uint16 `json:"agent_port"`
 }
 
 // VersionView says what a server is.

@@ -66,8 +66,8 @@ type Node struct {
 	Attributes   []Attribute   `json:"attributes,omitempty" msg:"a,omitempty"` // set by operators; win over found ones
 	Reservations []Reservation `json:"reservations,omitempty" msg:"r,omitempty"`
 	Liveness     Liveness      `json:"liveness" msg:"l"`
-	Since        Time          `json:"since" msg:"s"`         // of Liveness
-	Registered   Time          `json:"registered" msg:"t"`    // first
+	Since        Time          `json:"since" msg:"s"`                        // of Liveness
+	Registered   Time          `json:"registered" msg:"t"`                   // first
 	Cordoned     bool          `json:"cordoned,omitempty" msg:"o,omitempty"` // takes no new tasks
 }
 

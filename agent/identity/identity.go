@@ -38,6 +38,7 @@ const (
 // Identity is a node's. It does not change.
 type Identity struct {
 	Node    sdk.NodeID
+	Port    uint16    // where the servers take agents' streams
 	Expires time.Time // of the certificate
 	ca      *x509.CertPool
 	cert    tls.Certificate
@@ -48,6 +49,7 @@ type record struct {
 	Key         []byte     `json:"key"`         // PKCS #8
 	Certificate string     `json:"certificate"` // PEM
 	CA          string     `json:"ca"`          // PEM
+	Port        uint16     `json:"port"`
 }
 
 // Load reads the identity kept in dir. Errors: NotFound when the node has not
@@ -90,7 +92,7 @@ func (r *record) identity(where string) (*Identity, error) {
 	if err != nil {
 		return bad("certificate: %w", err)
 	}
-	id := &Identity{Node: r.Node, Expires: leaf.NotAfter, ca: x509.NewCertPool()}
+	id := &Identity{Node: r.Node, Port: r.Port, Expires: leaf.NotAfter, ca: x509.NewCertPool()}
 	id.cert = tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key, Leaf: leaf}
 	ours, ok := key.(*ecdsa.PrivateKey)
 	if !ok || !ours.PublicKey.Equal(leaf.PublicKey) {
@@ -156,7 +158,7 @@ func Join(ctx context.Context, dir, address, joinToken string) (*Identity, error
 		return nil, err
 	}
 	// Of the two CAs, what the token vouches for is the one to believe.
-	r := &record{Node: answer.Node, Key: der, Certificate: answer.Certificate, CA: ca}
+	r := &record{Node: answer.Node, Key: der, Certificate: answer.Certificate, CA: ca, Port: answer.AgentPort}
 	id, err := r.identity(address)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,6 @@ import (
 type AgentOptions struct {
 	Data       string          // folder of tasks, images, logs and keys
 	Servers    []string        // addresses of the API, to join
-	CAFile     string          // the cluster's CA, PEM
 	TokenFile  string          // with the token to join
 	Name       string          // wanted node name; "": the host's name
 	Address    string          // where tasks' ports are reached; "": found
@@ -25,7 +24,7 @@ func (a *app) agent() *cobra.Command {
 	c := &cobra.Command{Use: "agent --data FOLDER --server ADDRESS", Short: "make this machine a node",
 		Long: "Runs the agent of this machine until it is asked to end. Its tasks go on without it\n" +
 			"and are found again at the next start.",
-		Example: "  drupe agent --data /var/lib/drupe-agent --server 10.0.0.1:4600 --ca ca.pem --join-token join.token\n" +
+		Example: "  drupe agent --data /var/lib/drupe-agent --server 10.0.0.1:4600 --join-token join.token\n" +
 			"  drupe agent --data /var/lib/drupe-agent --server 10.0.0.1:4600 --attribute rack=r1",
 		Args: want(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -47,7 +46,6 @@ func (a *app) agent() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.Data, "data", "", "`folder` of everything it keeps")
 	f.StringArrayVar(&o.Servers, "server", nil, "`address` of a server's API; may be repeated")
-	f.StringVar(&o.CAFile, "ca", "", "`file` with the cluster's CA, to join")
 	f.StringVar(&o.TokenFile, "join-token", "", "`file` with the token to join")
 	f.StringVar(&o.Name, "name", "", "`name` of the node (default: the host's)")
 	f.StringVar(&o.Address, "address", "", "`address` where tasks' ports are reached (default: found)")

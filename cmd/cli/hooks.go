@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/drupe-os/drupe/sdk"
@@ -27,3 +28,6 @@ func notBuilt(what string) error {
 	return sdk.Errorf(sdk.Unsupported, what, "is not part of this binary").
 		Because("it was built as a client only").ToFix("use the full binary on Linux")
 }
+
+// Printf writes a line of result.
+func (s Streams) Printf(format string, args ...any) { fmt.Fprintf(s.Out, format, args...) }

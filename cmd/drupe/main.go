@@ -5,8 +5,14 @@ import (
 	"os"
 
 	"github.com/drupe-os/drupe/cmd/cli"
+	"github.com/drupe-os/drupe/cmd/serve"
+	"github.com/drupe-os/drupe/cue/worker"
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == worker.Argument {
+		os.Exit(worker.Main())
+	}
+	cli.RunDev, cli.RunServer, cli.RunAgent = serve.Dev, serve.Server, serve.Agent
 	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }

@@ -64,7 +64,7 @@ type Ledger struct {
 	byPath  map[sdk.RolePath]RoleRow
 	clients map[ClientKey]*Client
 
-	touched func(node NodeRow) // told of every change to a node's free amounts
+	touched []func(node NodeRow) // told of every change to a node's free amounts
 }
 
 // NodeRow numbers a node in the ledger, densely from 0, never reused.
@@ -97,8 +97,8 @@ func (l *Ledger) Dims() []string { return l.dims }
 // Nodes returns the number of node rows.
 func (l *Ledger) Nodes() int { return len(l.pools) }
 
-// OnChange has f told of every node whose free amounts change.
-func (l *Ledger) OnChange(f func(NodeRow)) { l.touched = f }
+// OnChange has f, too, told of every node whose free amounts change.
+func (l *Ledger) OnChange(f func(NodeRow)) { l.touched = append(l.touched, f) }
 
 // Dim returns the position of a resource, which it adds if it is new.
 func (l *Ledger) Dim(name string) int {
@@ -228,6 +228,16 @@ func (l *Ledger) SetCapacity(n NodeRow, c Vector) {
 // is free or reserved there now than the new reservations need; nothing has
 // changed then.
 func (l *Ledger) SetReservations(n NodeRow, want []Reserve) error {
+	return l.reserve(n, want, false)
+}
+
+// AdoptReservations is SetReservations for what was in force before a restart:
+// also on a node that has shrunk since.
+func (l *Ledger) AdoptReservations(n NodeRow, want []Reserve) error {
+	return l.reserve(n, want, true)
+}
+
+func (l *Ledger) reserve(n NodeRow, want []Reserve, adopt bool) error {
 	next := make([]pool, 0, len(want))
 	for _, w := range want {
 		next = append(next, pool{role: w.Role, size: w.Amount.Clone(len(l.dims)), taken: make(Vector, len(l.dims))})
@@ -256,7 +266,7 @@ func (l *Ledger) SetReservations(n NodeRow, want []Reserve) error {
 		}
 	}
 	for d, x := range after {
-		if x < 0 && x < free[d] {
+		if x < 0 && x < free[d] && !adopt {
 			return sdk.Errorf(sdk.Conflict, "reservations", "%s: the node has too little unreserved and free", l.dims[d]).
 				Because("short by %s", sdk.FormatQuantity(l.dims[d], -x)).
 				ToFix("reserve less, or wait until tasks there end")
@@ -295,7 +305,7 @@ func (l *Ledger) bookReserved(p pool, sign int64) {
 }
 
 func (l *Ledger) changed(n NodeRow) {
-	if l.touched != nil {
-		l.touched(n)
+	for _, f := range l.touched {
+		f(n)
 	}
 }

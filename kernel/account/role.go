@@ -210,3 +210,6 @@ func (l *Ledger) siblingGuarantees(row RoleRow, d int) int64 {
 	}
 	return sum
 }
+
+// SetAllocations restores how many allocations a role was ever given.
+func (l *Ledger) SetAllocations(r RoleRow, n uint64) { l.roles[r].allocations = n }

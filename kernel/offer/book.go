@@ -47,7 +47,7 @@ type filter struct {
 	until  sdk.Time
 }
 
-// New returns an empty book. It takes over l's OnChange.
+// New returns an empty book over an empty ledger.
 func New(l *account.Ledger) *Book {
 	b := &Book{
 		ledger:  l,
@@ -169,8 +169,8 @@ func (b *Book) Track(s *Shape, placed func(yield func(account.NodeRow) bool)) {
 // Untrack forgets a document's counters.
 func (b *Book) Untrack(ref sdk.Ref) { delete(b.spreads, ref) }
 
-// recount tells all counters of a document that a task came or went.
-func (b *Book) recount(ref sdk.Ref, row account.NodeRow, n int) {
+// Count tells all counters of a document that a task came or went.
+func (b *Book) Count(ref sdk.Ref, row account.NodeRow, n int) {
 	for _, s := range b.spreads[ref] {
 		if v, ok := b.nodes[row].node.Attribute(s.attribute); ok {
 			s.add(v, n)
@@ -206,13 +206,21 @@ func (b *Book) declined(s *Shape, row account.NodeRow, amount account.Vector, no
 	return true
 }
 
-// Expired drops filters that are over and returns when the next one will be, 0
-// for none.
-func (b *Book) Expired(now sdk.Time) (next sdk.Time) {
+// Expire forgets declines that are over and reports whether there were any.
+func (b *Book) Expire(now sdk.Time) (any bool) {
 	for k, f := range b.filters {
 		if f.until <= now {
 			delete(b.filters, k)
-		} else if next == 0 || f.until < next {
+			any = true
+		}
+	}
+	return any
+}
+
+// NextExpiry returns when the next remembered decline is over, 0 for none.
+func (b *Book) NextExpiry() (next sdk.Time) {
+	for _, f := range b.filters {
+		if next == 0 || f.until < next {
 			next = f.until
 		}
 	}

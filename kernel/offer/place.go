@@ -26,7 +26,7 @@ func (b *Book) Place(row account.NodeRow, s *Shape) (Placed, sdk.Reason) {
 		return Placed{}, sdk.ReasonQuotaLimit // check has seen to the node
 	}
 	p := Placed{Grant: g, Ports: b.bindPorts(row, s.Ports)}
-	b.recount(s.Key.Ref, row, 1)
+	b.Count(s.Key.Ref, row, 1)
 	return p, sdk.ReasonNone
 }
 
@@ -48,7 +48,7 @@ func (b *Book) try(row account.NodeRow, s *Shape) (Placed, sdk.Reason) {
 			p.Ports = append(p.Ports, sdk.PortBinding{Name: want.Name, Port: want.Host})
 		}
 	}
-	b.recount(s.Key.Ref, row, 1)
+	b.Count(s.Key.Ref, row, 1)
 	return p, sdk.ReasonNone
 }
 
@@ -91,7 +91,7 @@ func (b *Book) giveBack(ref sdk.Ref, p *Placed) {
 	for _, port := range p.Ports {
 		b.nodes[p.Grant.Node].ports.give(port.Port)
 	}
-	b.recount(ref, p.Grant.Node, -1)
+	b.Count(ref, p.Grant.Node, -1)
 }
 
 // Adopt enters an instance that is already a fact, as after a restart.
@@ -100,7 +100,7 @@ func (b *Book) Adopt(ref sdk.Ref, p *Placed) {
 	for _, port := range p.Ports {
 		b.nodes[p.Grant.Node].ports.take(port.Port)
 	}
-	b.recount(ref, p.Grant.Node, 1)
+	b.Count(ref, p.Grant.Node, 1)
 }
 
 // Offer sets amount of a node aside for a demand's framework, after checking

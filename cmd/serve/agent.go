@@ -1,0 +1,141 @@
+package serve
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/drupe-os/drupe/agent"
+	"github.com/drupe-os/drupe/agent/identity"
+	"github.com/drupe-os/drupe/agent/probe"
+	"github.com/drupe-os/drupe/cmd/cli"
+	"github.com/drupe-os/drupe/isolation/gpu"
+	"github.com/drupe-os/drupe/isolation/runc"
+	"github.com/drupe-os/drupe/sdk"
+)
+
+// agentConfig is what one agent is made of.
+type agentConfig struct {
+	Data, Name string
+	Servers    []string // addresses of the API
+	Token      string   // to join; "" when joined before
+	Address    string
+	Share, Of  int
+	Attributes []sdk.Attribute
+	DieWith    bool
+	Log        *slog.Logger
+}
+
+// node is one running agent.
+type node struct {
+	agent   *agent.Agent
+	runtime *runc.Client
+}
+
+// startAgent joins the cluster if it must, and finds or starts the keeper.
+func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, sdk.Errorf(sdk.Unavailable, cfg.Data, "the data folder cannot be made: %w", err)
+	}
+	id, err := identity.Load(cfg.Data)
+	if sdk.KindOf(err) == sdk.NotFound && cfg.Token != "" {
+		id, err = identity.Join(ctx, cfg.Data, cfg.Servers[0], cfg.Token)
+	}
+	if err != nil {
+		return nil, err
+	}
+	machine, err := survey(cfg)
+	if err != nil {
+		return nil, err
+	}
+	program, err := keeper()
+	if err != nil {
+		return nil, err
+	}
+	rt, err := runc.Open(ctx, runc.Config{StateDir: filepath.Join(cfg.Data, "keeper"), Keeper: program, DieWith: cfg.DieWith})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range rt.Info().Degraded {
+		cfg.Log.Warn("isolation is less than usual here", "node", cfg.Name, "why", d)
+	}
+	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: machine, Runtime: rt,
+		Servers: streams(cfg.Servers, id.Port), TLS: id.TLS(), Boot: probe.BootID(), Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	return &node{a, rt}, nil
+}
+
+// survey finds out what the machine, or this agent's share of it, has.
+func survey(cfg agentConfig) (sdk.Machine, error) {
+	m, err := probe.Machine(probe.Options{Dir: cfg.Data, Address: cfg.Address, Version: cli.Version, Share: cfg.Share, Of: cfg.Of})
+	if err != nil {
+		return m, err
+	}
+	devices, note, err := gpu.Survey()
+	if err != nil {
+		cfg.Log.Warn("GPUs cannot be asked for", "error", err)
+	} else if note != "" {
+		cfg.Log.Info("GPUs", "note", note)
+	}
+	well := int64(0)
+	for i, d := range devices {
+		if cfg.Of > 1 && i%cfg.Of != cfg.Share {
+			continue
+		}
+		m.Devices = append(m.Devices, d)
+		if d.Healthy {
+			well += 1000
+		}
+	}
+	if well > 0 {
+		m.Capacity = m.Capacity.With(sdk.GPUs, well)
+	}
+	for _, a := range cfg.Attributes {
+		m.Attributes = slices.DeleteFunc(m.Attributes, func(b sdk.Attribute) bool { return b.Name == a.Name })
+		m.Attributes = append(m.Attributes, a)
+	}
+	return m, nil
+}
+
+// streams are the servers' addresses for agents: the hosts of the API at the
+// port that joining named.
+func streams(servers []string, port uint16) []string {
+	var out []string
+	for _, s := range servers {
+		host, _, err := net.SplitHostPort(strings.TrimPrefix(s, "https://"))
+		if err != nil {
+			host = strings.TrimPrefix(s, "https://")
+		}
+		out = append(out, net.JoinHostPort(host, strconv.Itoa(int(port))))
+	}
+	return out
+}
+
+// Agent runs the agent of this machine until ctx is done. It is cli.RunAgent.
+func Agent(ctx context.Context, o cli.AgentOptions, st cli.Streams) error {
+	data, err := filepath.Abs(o.Data)
+	if err != nil {
+		return err
+	}
+	cfg := agentConfig{Data: data, Name: o.Name, Servers: o.Servers, Address: o.Address, Attributes: o.Attributes, Log: logger(st.Err, st.Getenv)}
+	if o.TokenFile != "" {
+		b, err := os.ReadFile(o.TokenFile)
+		if err != nil {
+			return sdk.Errorf(sdk.NotFound, o.TokenFile, "the token to join cannot be read: %w", err)
+		}
+		cfg.Token = strings.TrimSpace(string(b))
+	}
+	n, err := startAgent(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	st.Printf("node runs; its tasks go on when this ends\n")
+	return n.agent.Run(ctx)
+}
