@@ -235,6 +235,9 @@ func (t *tree) run(client int32, need []int64, n int64) int64 {
 // lead returns how many instances x may take while its share stays strictly
 // below the rival's until the last one.
 func (t *tree) lead(x int32, rival *node, need []int64) int64 {
+	if t.nodes[x].share.compare(&rival.share) >= 0 {
+		return 1 // equal: whose turn it is goes by allocations, which each instance changes
+	}
 	held := t.held[int(x)*t.dims:][:t.dims]
 	weight := t.nodes[x].share.weight
 	n := int64(1) << 40
