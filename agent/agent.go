@@ -25,6 +25,7 @@ import (
 	"github.com/drupe-os/drupe/agent/check"
 	"github.com/drupe-os/drupe/agent/disk"
 	"github.com/drupe-os/drupe/agent/image"
+	"github.com/drupe-os/drupe/agent/plan"
 	"github.com/drupe-os/drupe/agent/uplink"
 	"github.com/drupe-os/drupe/isolation"
 	"github.com/drupe-os/drupe/sdk"
@@ -274,15 +275,24 @@ func (a *Agent) close() error {
 
 func now() sdk.Time { return sdk.Time(time.Now().UnixMilli()) }
 
-// hello gathers all the node knows, for the start of a session.
+// hello gathers all the node knows, for the start of a session. It waits until
+// that is on disk, as for every other word to the servers.
 func (a *Agent) hello(ctx context.Context) (*sdk.Hello, error) {
 	answer := make(chan *sdk.Hello, 1)
 	a.post(func() {
-		h := &sdk.Hello{Protocol: sdk.AgentProtocol, Name: a.name, Machine: a.cfg.Machine}
-		for _, t := range a.tasks {
-			h.Tasks = append(h.Tasks, t.rec.Status)
-		}
-		answer <- h
+		a.afterSave(func() {
+			h := &sdk.Hello{Protocol: sdk.AgentProtocol, Name: a.name, Machine: a.cfg.Machine}
+			for _, t := range a.tasks {
+				switch {
+				case t.told.Task != "":
+					h.Tasks = append(h.Tasks, t.told)
+				case t.plan.Seen != plan.Absent:
+					// Of others that it has not begun it says nothing.
+					h.Tasks = append(h.Tasks, t.rec.Status)
+				}
+			}
+			answer <- h
+		})
 	})
 	select {
 	case h := <-answer:

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -319,6 +320,70 @@ func TestUnknownIsLeftAlone(t *testing.T) {
 	if st := r.until("stranger", sdk.Failed); st.ExitCode != 5 {
 		t.Errorf("%+v", st)
 	}
+}
+
+// TestGivenUp: a task that the servers hold to be over, with its node perhaps,
+// does not run on when the node is back.
+func TestGivenUp(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.desire(true, assignment("a"))
+	r.until("a", sdk.Running)
+	r.send(sdk.Desired{Full: true, Forget: []sdk.TaskID{"a"}})
+	if st := r.until("a", sdk.Killed); st.Reason != sdk.ReasonNodeLost {
+		t.Errorf("%+v", st)
+	}
+	r.eventually("it is forgotten", func() bool { return r.known() == 0 })
+}
+
+// TestDiskFull: with no space for the checkpoint tasks still end and are told,
+// but nothing is let go of that only the runtime knows then; with space again
+// the node catches up.
+func TestDiskFull(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to mount a tmpfs")
+	}
+	r := newRig(t)
+	r.dir = t.TempDir()
+	if err := syscall.Mount("tmpfs", r.dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("mount: %v", err)
+	}
+	dir := r.dir
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	r.start()
+	r.desire(true, assignment("ends"), assignment("stops"))
+	r.until("ends", sdk.Running)
+	r.until("stops", sdk.Running)
+	ballast := filepath.Join(dir, "ballast")
+	f, err := os.Create(ballast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	f.Close()
+	// A record too large for the pages the file has already.
+	big := assignment("big", func(as *sdk.Assignment) {
+		as.Template.Env = []sdk.EnvVar{{Name: "X", Value: strings.Repeat("x", 300<<10)}}
+	})
+	r.runtime.Exit("ends", 9)
+	r.desire(false, big, stopOf("stops", 0))
+	if st := r.until("ends", sdk.Failed); st.ExitCode != 9 {
+		t.Errorf("%+v", st)
+	}
+	r.until("stops", sdk.Killed)
+	if slices.Contains(r.runtime.Calls(), "remove stops") {
+		t.Error("its exit was let go of before it was saved")
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("both are removed", func() bool {
+		calls := r.runtime.Calls()
+		return slices.Contains(calls, "remove ends") && slices.Contains(calls, "remove stops")
+	})
+	r.stop()
 }
 
 // TestKeeperGoes: while the runtime is away nothing fails and nothing is said to

@@ -87,8 +87,10 @@ type rig struct {
 	client  *tls.Config
 	listen  net.Listener
 	agent   *Agent
-	stop    func()
+	stop    func() // ends the agent in order
+	halt    func() // ends it, whatever it says
 
+	killed   bool
 	sessions chan *session
 	srv      *session
 }
@@ -180,14 +182,20 @@ func (r *rig) start() *session {
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	var once sync.Once
-	r.stop = func() {
+	var ended error
+	r.halt = func() {
 		once.Do(func() {
 			cancel()
-			if err := <-done; err != nil {
-				r.t.Errorf("agent: %v", err)
-			}
+			ended = <-done
 		})
 	}
+	r.stop = func() {
+		r.halt()
+		if ended != nil && !r.killed {
+			r.t.Errorf("agent: %v", ended)
+		}
+	}
+	r.killed = false
 	return r.session()
 }
 

@@ -122,7 +122,7 @@ func (a *Agent) wake(t *task, at sdk.Time) {
 	t.timer = time.AfterFunc(at.Sub(now()).Std(), func() { a.post(func() { a.step(t) }) })
 }
 
-// setStatus keeps and reports a state.
+// setStatus enters a state; it is reported once it is on disk.
 func (a *Agent) setStatus(t *task, s plan.Step, at sdk.Time) {
 	st := &t.rec.Status
 	text := message(t, s, at)
@@ -150,8 +150,7 @@ func (a *Agent) setStatus(t *task, s plan.Step, at sdk.Time) {
 		a.live.Delete(t.id())
 	}
 	a.log.Info("task", "task", t.id(), "state", s.State.String(), "reason", s.Reason.String(), "message", text)
-	a.changed(t, s.State.Terminal())
-	a.up.Report(*st)
+	a.changed(t, true)
 }
 
 // check starts the task's health checks; without any it is healthy.
@@ -165,8 +164,7 @@ func (a *Agent) check(t *task) {
 	if len(tm.Checks) == 0 {
 		if st.Health != sdk.Healthy {
 			st.Health = sdk.Healthy
-			a.changed(t, false)
-			a.up.Report(*st)
+			a.changed(t, true)
 		}
 		return
 	}
@@ -192,8 +190,7 @@ func (a *Agent) verdict(v check.Verdict) {
 	if t.plan.Unhealthy {
 		t.words = v.Message
 	}
-	a.changed(t, false)
-	a.up.Report(t.rec.Status)
+	a.changed(t, true)
 	a.step(t)
 }
 

@@ -40,15 +40,15 @@ type task struct {
 	// checked: its checks are running.
 	checked bool
 
-	// rev counts changes of rec; saved is the last that is on disk.
-	rev, saved uint64
+	rev  uint64         // counts changes of rec
+	told sdk.TaskStatus // the last that was reported
 }
 
 func (t *task) id() sdk.TaskID { return t.rec.Status.Task }
 
 // recall makes a task of its record after a start of the agent.
 func (a *Agent) recall(rec *disk.Record, rebooted bool) *task {
-	t := &task{rec: *rec}
+	t := &task{rec: *rec, told: rec.Status}
 	t.plan = plan.Task{State: rec.Status.State, Reason: rec.Status.Reason, Launched: rec.Launched,
 		Termed: rec.Termed, Killed: rec.Killed, Saved: true}
 	if rebooted && rec.Status.State == sdk.Starting {

@@ -9,7 +9,8 @@
 //
 // Three rules hold for every answer: a state is only followed by a later one; a
 // task that is wanted gone goes, whatever it was doing; a task the servers do
-// not know is watched and reported, never touched.
+// not know is watched and reported, never touched. A task that they know to be
+// over is not unknown: if it still runs here, it is ended.
 package plan
 
 import "github.com/drupe-os/drupe/sdk"
@@ -91,7 +92,7 @@ type Task struct {
 	Launched   bool // Start was tried, so an absent container is a lost one
 	Unhealthy  bool // a check failed as often as it may
 	Saved      bool // State is on disk: what it was derived from may go
-	Forget     bool // the servers have committed the end
+	Forget     bool // the servers have committed its end, whatever it does here
 
 	Grace  sdk.Duration // 0: DefaultGrace; negative: none
 	Termed sdk.Time     // when the polite signal was sent; 0: not yet
@@ -165,6 +166,15 @@ func faulted(t *Task) Step {
 	return Step{Op: SetStatus, State: sdk.Failed, Reason: t.Fault}
 }
 
+// goal is what is wanted, and why when that is Stop. A task that the servers
+// gave up, with its node perhaps, is to end.
+func (t *Task) goal() (Goal, sdk.Reason) {
+	if t.Forget && t.Goal != Stop {
+		return Stop, sdk.ReasonNodeLost
+	}
+	return t.Goal, t.StopReason
+}
+
 // notRunning moves a task that has no process towards its goal.
 func notRunning(t *Task) Step {
 	if t.State == sdk.Killing {
@@ -176,7 +186,7 @@ func notRunning(t *Task) Step {
 	if t.Seen == Absent && (t.Launched || t.State == sdk.Running) {
 		return Step{Op: SetStatus, State: sdk.Failed, Reason: sdk.ReasonExitUnknown}
 	}
-	switch t.Goal {
+	switch goal, reason := t.goal(); goal {
 	case Unknown:
 		return Step{}
 	case Stop:
@@ -184,7 +194,7 @@ func notRunning(t *Task) Step {
 		if t.Seen == Created {
 			return Step{Op: Remove}
 		}
-		return Step{Op: SetStatus, State: sdk.Killed, Reason: t.StopReason}
+		return Step{Op: SetStatus, State: sdk.Killed, Reason: reason}
 	}
 	switch {
 	case t.State == sdk.Staging:
@@ -205,12 +215,17 @@ func running(t *Task, now sdk.Time) Step {
 		return Step{Op: SetStatus, State: sdk.Running}
 	}
 	if t.State == sdk.Running {
-		switch {
-		case t.Goal == Stop:
-			return Step{Op: SetStatus, State: sdk.Killing, Reason: t.StopReason}
-		case t.Goal == Run && t.Unhealthy:
+		switch goal, reason := t.goal(); {
+		case goal == Stop:
+			return Step{Op: SetStatus, State: sdk.Killing, Reason: reason}
+		case goal == Run && t.Unhealthy:
 			return Step{Op: SetStatus, State: sdk.Killing, Reason: sdk.ReasonUnhealthy}
 		}
+		return Step{}
+	}
+	if !t.Saved {
+		// Else a crash between the signal and the write would make a task that
+		// was stopped look like one that failed.
 		return Step{}
 	}
 	grace := t.Grace

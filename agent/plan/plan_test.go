@@ -54,14 +54,15 @@ func TestNext(t *testing.T) {
 		{"stop just started", Task{Goal: Stop, StopReason: byUser, State: sdk.Starting, Seen: Running}, status(sdk.Running, 0)},
 		{"stop", Task{Goal: Stop, StopReason: byUser, State: sdk.Running, Seen: Running}, status(sdk.Killing, byUser)},
 		{"stop, had ended by itself", Task{Goal: Stop, StopReason: byUser, State: sdk.Running, Seen: Stopped, Exit: Exit{Known: true}}, status(sdk.Finished, sdk.ReasonExited)},
-		{"term", Task{Goal: Stop, State: sdk.Killing, Reason: byUser, Seen: Running}, Step{Op: Term}},
-		{"no grace", Task{Goal: Stop, State: sdk.Killing, Reason: byUser, Seen: Running, Grace: -1}, Step{Op: Kill}},
-		{"grace", Task{Goal: Stop, State: sdk.Killing, Seen: Running, Termed: now - 4999}, Step{Wake: now + 1}},
-		{"grace over", Task{Goal: Stop, State: sdk.Killing, Seen: Running, Termed: now - 5000}, Step{Op: Kill}},
-		{"longer grace", Task{Goal: Stop, State: sdk.Killing, Seen: Running, Termed: now - 5000, Grace: 6000}, Step{Wake: now + 1000}},
-		{"killed", Task{Goal: Stop, State: sdk.Killing, Seen: Running, Termed: 1, Killed: now - 1}, Step{Wake: now - 1 + sdk.Time(KillAgain)}},
-		{"kill again", Task{Goal: Stop, State: sdk.Killing, Seen: Running, Termed: 1, Killed: now - sdk.Time(KillAgain)}, Step{Op: Kill}},
-		{"killing goes on though run is wanted", Task{Goal: Run, State: sdk.Killing, Reason: byUser, Seen: Running}, Step{Op: Term}},
+		{"term", Task{Goal: Stop, State: sdk.Killing, Saved: true, Reason: byUser, Seen: Running}, Step{Op: Term}},
+		{"killing, not saved", Task{Goal: Stop, State: sdk.Killing, Reason: byUser, Seen: Running}, Step{}},
+		{"no grace", Task{Goal: Stop, State: sdk.Killing, Saved: true, Reason: byUser, Seen: Running, Grace: -1}, Step{Op: Kill}},
+		{"grace", Task{Goal: Stop, State: sdk.Killing, Saved: true, Seen: Running, Termed: now - 4999}, Step{Wake: now + 1}},
+		{"grace over", Task{Goal: Stop, State: sdk.Killing, Saved: true, Seen: Running, Termed: now - 5000}, Step{Op: Kill}},
+		{"longer grace", Task{Goal: Stop, State: sdk.Killing, Saved: true, Seen: Running, Termed: now - 5000, Grace: 6000}, Step{Wake: now + 1000}},
+		{"killed", Task{Goal: Stop, State: sdk.Killing, Saved: true, Seen: Running, Termed: 1, Killed: now - 1}, Step{Wake: now - 1 + sdk.Time(KillAgain)}},
+		{"kill again", Task{Goal: Stop, State: sdk.Killing, Saved: true, Seen: Running, Termed: 1, Killed: now - sdk.Time(KillAgain)}, Step{Op: Kill}},
+		{"killing goes on though run is wanted", Task{Goal: Run, State: sdk.Killing, Saved: true, Reason: byUser, Seen: Running}, Step{Op: Term}},
 		{"is killed", Task{Goal: Stop, State: sdk.Killing, Reason: byUser, Seen: Stopped, Exit: Exit{Known: true, Code: 143}}, status(sdk.Killed, byUser)},
 		{"is killed, ends well", Task{Goal: Stop, State: sdk.Killing, Reason: byUser, Seen: Stopped, Exit: Exit{Known: true}}, status(sdk.Killed, byUser)},
 		{"lost while killing", Task{Goal: Stop, State: sdk.Killing, Reason: byUser}, status(sdk.Killed, byUser)},
@@ -82,7 +83,8 @@ func TestNext(t *testing.T) {
 		{"ended, removed", Task{State: sdk.Finished, Saved: true}, Step{}},
 		{"ended, forgotten while stopped", Task{State: sdk.Finished, Seen: Stopped, Saved: true, Forget: true}, Step{Op: Remove}},
 		{"ended, forgotten", Task{State: sdk.Finished, Saved: true, Forget: true}, Step{Op: Forget}},
-		{"forget comes before the end", Task{Goal: Run, State: sdk.Running, Seen: Running, Forget: true}, Step{}},
+		{"over for the servers, runs here", Task{State: sdk.Running, Seen: Running, Forget: true}, status(sdk.Killing, sdk.ReasonNodeLost)},
+		{"over for the servers, not begun here", Task{State: sdk.Starting, Forget: true}, status(sdk.Killed, sdk.ReasonNodeLost)},
 		{"ended yet runs", Task{State: sdk.Failed, Seen: Running, Saved: true}, Step{Op: Kill}},
 	}
 	for _, tt := range tests {
@@ -117,7 +119,7 @@ func TestRules(t *testing.T) {
 		if task.State >= sdk.Killing && (s.Op == Start || s.Op == Create || s.Op == Fetch) {
 			t.Fatalf("%+v: %v of a task that is to end", task, s.Op)
 		}
-		if task.Goal == Unknown && !task.State.Terminal() && task.State != sdk.Killing {
+		if task.Goal == Unknown && !task.Forget && !task.State.Terminal() && task.State != sdk.Killing {
 			switch s.Op {
 			case Fetch, Create, Start, Term, Kill, Remove, Forget:
 				t.Fatalf("%+v: %v of a task the servers do not know", task, s.Op)
@@ -137,7 +139,7 @@ func TestStopEnds(t *testing.T) {
 	for _, start := range []Task{
 		{}, {State: sdk.Starting}, {State: sdk.Starting, InFlight: Fetch},
 		{State: sdk.Starting, Seen: Created}, {State: sdk.Starting, Seen: Running, Launched: true},
-		{State: sdk.Running, Seen: Running, Launched: true}, {State: sdk.Killing, Seen: Running, Termed: 1},
+		{State: sdk.Running, Seen: Running, Launched: true}, {State: sdk.Killing, Saved: true, Seen: Running, Termed: 1},
 	} {
 		task, clock := start, now
 		task.Goal, task.StopReason = Stop, sdk.ReasonKilledByUser
