@@ -34,7 +34,7 @@ var (
 // of the identity, for the day the checkpoint cannot be read.
 const (
 	fileName     = "checkpoint.db"
-	identityName = "identity"
+	identityName = "node-name"
 )
 
 // Store is an open checkpoint. Save and SaveIdentity may be called from one
