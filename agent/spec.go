@@ -35,9 +35,13 @@ func specOf(as *sdk.Assignment, img *image.Image, host, node, logDir string) (*i
 	if !bounded {
 		mem = t.Resources.Get(sdk.Mem)
 	}
+	env := environment(as, conf.Env, host, node)
+	for i := range args {
+		args[i] = expand(args[i], env)
+	}
 	return &isolation.Spec{
 		ID: as.Task, Layers: img.Layers, ReadOnly: c.ReadOnly,
-		Args: args, Env: environment(as, conf.Env, host, node),
+		Args: args, Env: env,
 		WorkDir: or(c.WorkDir, or(conf.WorkingDir, "/")), User: or(c.User, conf.User),
 		Capabilities: c.Capabilities,
 		CPUWeight:    t.Resources.Get(sdk.CPUs), CPUQuota: t.Limits.Get(sdk.CPUs),
@@ -80,6 +84,11 @@ func environment(as *sdk.Assignment, base []string, host, node string) []string 
 	set("DRUPE_TASK", string(as.Task))
 	set("DRUPE_NODE", node)
 	set("DRUPE_DOCUMENT", as.Ref.String())
+	for _, e := range as.Template.Env {
+		if v := expand(e.Value, env); v != e.Value {
+			set(e.Name, v)
+		}
+	}
 	return env
 }
 
