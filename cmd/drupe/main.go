@@ -10,8 +10,13 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == worker.Argument {
-		os.Exit(worker.Main())
+	if len(os.Args) > 1 { // what drupe starts of itself
+		switch os.Args[1] {
+		case worker.Argument:
+			os.Exit(worker.Main())
+		case serve.BroomArgument:
+			os.Exit(serve.Broom(os.Args[2:]))
+		}
 	}
 	cli.RunDev, cli.RunServer, cli.RunAgent = serve.Dev, serve.Server, serve.Agent
 	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))

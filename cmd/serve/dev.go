@@ -28,6 +28,11 @@ func Dev(ctx context.Context, o cli.DevOptions, st cli.Streams) (err error) {
 		return err
 	}
 	if !keep {
+		home, err := startBroom(data, client.Folder(st.Getenv), o.Context)
+		if err != nil {
+			return err
+		}
+		defer home()
 		defer os.RemoveAll(data)
 	}
 	s, err := startServer(ctx, serverConfig{Data: filepath.Join(data, "server"), Listen: o.Listen, Agents: "127.0.0.1:0",
