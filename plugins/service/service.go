@@ -117,12 +117,11 @@ func balance(s *framework.Subject, sp *spec, r *record) int64 {
 		}
 	}
 
-	r.byWorth(current)
-	over := max(0, int64(len(current))-sp.instances)
-	for _, t := range current[:over] {
-		s.Kill(t, sdk.ReasonKilledByPlugin)
-	}
-	if over > 0 {
+	if over := int64(len(current)) - sp.instances; over > 0 {
+		r.byWorth(current)
+		for _, t := range current[:over] {
+			s.Kill(t, sdk.ReasonKilledByPlugin)
+		}
 		ending += reachable(current[:over])
 		current = current[over:]
 	}
