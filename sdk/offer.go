@@ -10,6 +10,7 @@ type Offer struct {
 	Node      NodeID     `json:"node" msg:"n"`
 	NodeName  string     `json:"node_name" msg:"m"`
 	Resources Resources  `json:"resources" msg:"q"`
+	Ports     uint32     `json:"ports" msg:"o"` // how many host ports
 	Made      Time       `json:"made" msg:"t"`
 	Expires   Time       `json:"expires" msg:"e"`
 }

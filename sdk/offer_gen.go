@@ -102,9 +102,9 @@ func (z *Launch) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *Offer) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 9
+	// map header, size 10
 	// string "i"
-	o = append(o, 0x89, 0xa1, 0x69)
+	o = append(o, 0x8a, 0xa1, 0x69)
 	o, err = z.ID.MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "ID")
@@ -144,6 +144,9 @@ func (z *Offer) MarshalMsg(b []byte) (o []byte, err error) {
 		err = msgp.WrapError(err, "Resources")
 		return
 	}
+	// string "o"
+	o = append(o, 0xa1, 0x6f)
+	o = msgp.AppendUint32(o, z.Ports)
 	// string "t"
 	o = append(o, 0xa1, 0x74)
 	o, err = z.Made.MarshalMsg(o)
@@ -221,6 +224,12 @@ func (z *Offer) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Resources")
 				return
 			}
+		case "o":
+			z.Ports, bts, err = msgp.ReadUint32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Ports")
+				return
+			}
 		case "t":
 			bts, err = z.Made.UnmarshalMsg(bts)
 			if err != nil {
@@ -247,6 +256,6 @@ func (z *Offer) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Offer) Msgsize() (s int) {
-	s = 1 + 2 + z.ID.Msgsize() + 2 + z.Plugin.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Demand) + 2 + z.Role.Msgsize() + 2 + z.Node.Msgsize() + 2 + msgp.StringPrefixSize + len(z.NodeName) + 2 + z.Resources.Msgsize() + 2 + z.Made.Msgsize() + 2 + z.Expires.Msgsize()
+	s = 1 + 2 + z.ID.Msgsize() + 2 + z.Plugin.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Demand) + 2 + z.Role.Msgsize() + 2 + z.Node.Msgsize() + 2 + msgp.StringPrefixSize + len(z.NodeName) + 2 + z.Resources.Msgsize() + 2 + msgp.Uint32Size + 2 + z.Made.Msgsize() + 2 + z.Expires.Msgsize()
 	return
 }

@@ -34,7 +34,7 @@ type simTask struct {
 func newAgent(s *Sim, i int) *agent {
 	cpus := []int64{4000, 8000, 16000}[s.rand.IntN(3)]
 	a := &agent{Sim: s, id: sdk.NodeID(fmt.Sprintf("n-%05d", i)), name: fmt.Sprintf("node-%05d", i), up: true, tasks: map[sdk.TaskID]*simTask{}}
-	a.machine = sdk.Machine{Capacity: sdk.R(cpus, cpus<<21), Ports: []sdk.Range{{First: 31000, Last: 31019}}, Hostname: a.name,
+	a.machine = sdk.Machine{Capacity: sdk.R(cpus, cpus<<21), Ports: []sdk.Range{{First: 31000, Last: 31005}}, Hostname: a.name,
 		Attributes: []sdk.Attribute{{Name: "rack", Value: fmt.Sprintf("r%d", i%10)}, {Name: "zone", Value: fmt.Sprintf("z%d", i%3)}}}
 	s.after(s.between(0, sdk.Second), a.dial)
 	return a
@@ -249,11 +249,15 @@ func (a *agent) send(statuses []sdk.TaskStatus) {
 		return
 	}
 	session := a.session
-	a.after(5, func() {
+	report := func() {
 		if a.linked() && a.session == session {
 			a.server.report(a, session, statuses)
 		}
-	})
+	}
+	a.after(5, report)
+	if a.chance(50) { // said again, late: the acknowledgement was lost
+		a.after(a.between(20, 5000), report)
+	}
 }
 
 // crash ends the agent's process for a while. Containers run on.
@@ -292,6 +296,21 @@ func (a *agent) cutOff(d sdk.Duration) {
 			a.disconnect()
 		}
 	})
+}
+
+// reboot ends all containers and the agent, which finds its disk as it was.
+func (a *agent) reboot(down sdk.Duration) {
+	if !a.up {
+		return
+	}
+	a.logf("machine %s reboots in %s", a.name, down)
+	for _, id := range a.sorted() {
+		if t := a.tasks[id]; t.Seen != plan.Absent {
+			t.Seen = plan.Absent
+			a.auditor.stops(a, t)
+		}
+	}
+	a.crash(down)
 }
 
 // wipe loses the machine's disk and all its containers.

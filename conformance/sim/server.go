@@ -16,9 +16,10 @@ type server struct {
 	*Sim
 	ctx     context.Context
 	state   *core.State
-	log     [][]byte // committed
-	base    []byte   // snapshot under the log, nil for none
-	offset  uint64   // entries before the log
+	twin    *core.State // applies the same entries and never restarts
+	log     [][]byte    // committed
+	base    []byte      // snapshot under the log, nil for none
+	offset  uint64      // entries before the log
 	turn    *kernel.Turn
 	life    int // rises with each crash; what an earlier life had in hand is lost
 	up      bool
@@ -31,7 +32,7 @@ type server struct {
 }
 
 func newServer(ctx context.Context, s *Sim) *server {
-	v := &server{Sim: s, ctx: ctx, state: core.New(), up: true, nodes: map[sdk.NodeID]*agent{}}
+	v := &server{Sim: s, ctx: ctx, state: core.New(), twin: core.New(), up: true, nodes: map[sdk.NodeID]*agent{}}
 	v.newTurn()
 	return v
 }
@@ -80,10 +81,12 @@ func (v *server) apply(index uint64, b []byte) []core.Result {
 		v.fail("%v", err)
 		return nil
 	}
+	if _, err := v.twin.Apply(index, &e); err != nil {
+		v.fail("%v", err)
+	}
+	v.twin.TakeChanges()
 	if v.cfg.Deep || index%64 == 0 {
-		if err := v.state.Check(); err != nil {
-			v.fail("%v", err)
-		}
+		v.prove()
 	}
 	changes := v.state.TakeChanges()
 	v.auditor.committed(changes.Events)
@@ -93,6 +96,20 @@ func (v *server) apply(index uint64, b []byte) []core.Result {
 	}
 	v.kick()
 	return results
+}
+
+// prove proves all books, and that a server that restarted is where one is that
+// never did.
+func (v *server) prove() {
+	if err := v.state.Check(); err != nil {
+		v.fail("%v", err)
+	}
+	if err := v.state.CheckLimits(); err != nil {
+		v.fail("%v", err)
+	}
+	if v.state.Hash() != v.twin.Hash() {
+		v.fail("two replicas differ after the same entries")
+	}
 }
 
 // assign sends nodes what changed for them.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/drupe-os/drupe/conformance/guests"
 	"github.com/drupe-os/drupe/kernel"
+	"github.com/drupe-os/drupe/kernel/host"
 	"github.com/drupe-os/drupe/sdk"
 )
 
@@ -28,7 +29,7 @@ var (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	var err error
-	if store, plugins, err = guests.Open(context.Background(), "drf", "service"); err != nil {
+	if store, plugins, err = guests.Open(context.Background(), "drf", "binpack", "service"); err != nil {
 		os.Stderr.WriteString(err.Error() + "\n")
 		os.Exit(1)
 	}
@@ -37,9 +38,19 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// loader adds the simulator's own framework to the real plugins.
+type loader struct{ kernel.Loader }
+
+func (l loader) Framework(ctx context.Context, p *sdk.Plugin) (kernel.Framework, error) {
+	if p.Manifest.Name == BatchPlugin.Manifest.Name {
+		return host.NativeOf(NewBatch), nil
+	}
+	return l.Loader.Framework(ctx, p)
+}
+
 func config(t *testing.T, seed uint64, nodes int) Config {
 	c := Config{Seed: seed, Nodes: nodes, Documents: max(10, nodes/20), Faults: sdk.Duration(*minutes) * sdk.Minute, Heal: 20 * sdk.Minute,
-		Loader: store, Plugins: plugins, Policies: []sdk.PluginName{"drf"}, Deep: nodes <= 50}
+		Loader: loader{store}, Plugins: plugins, Policies: []sdk.PluginName{"drf", "binpack"}, Deep: nodes <= 50}
 	if *verbose {
 		c.Logf = t.Logf
 	}

@@ -12,11 +12,12 @@ import (
 // begin installs the plugins and has people and faults go to work.
 func (s *Sim) begin() {
 	var cmds []core.Command
-	for _, p := range s.cfg.Plugins {
+	for _, p := range append(s.cfg.Plugins, BatchPlugin) {
 		cmds = append(cmds, core.Command{Install: &core.InstallPlugin{Plugin: p}})
 	}
 	cmds = append(cmds, core.Command{UsePolicy: &core.UsePolicy{Name: s.cfg.Policies[0]}})
-	for _, r := range []sdk.Role{{Path: "eng", Weight: 2000}, {Path: "eng/web", Weight: 1000}, {Path: "ops", Weight: 1000}} {
+	for _, r := range []sdk.Role{{Path: "eng", Weight: 2000}, {Path: "eng/web", Weight: 1000},
+		{Path: "ops", Weight: 1000, Limit: sdk.Resources{{Name: sdk.CPUs, Value: int64(s.cfg.Nodes) * 300}}}} {
 		cmds = append(cmds, core.Command{Apply: &core.ApplyDocuments{Documents: []core.Declared{{
 			Ref: sdk.Ref{Kind: sdk.KindRole, Name: string(r.Path)}, IsRole: &r, Body: sdk.RawJSON("{}"), Digest: "sha256:x"}}}})
 	}
@@ -54,7 +55,11 @@ func (s *Sim) declare(i int) {
 	}
 	b := body(n, []string{"0.1", "0.25", "0.5", "1"}[s.rand.IntN(4)], 32<<s.rand.IntN(4), s.rand.IntN(3), extra)
 	role := []sdk.RolePath{"", "eng", "eng/web", "ops"}[s.rand.IntN(4)]
-	s.apply(sdk.Ref{Kind: "service", Name: fmt.Sprintf("s%d", i)}, role, b, n)
+	ref := sdk.Ref{Kind: "service", Name: fmt.Sprintf("s%d", i)}
+	if i%5 == 4 { // every fifth takes real offers
+		ref.Kind, b = "batch", batchBody(n)
+	}
+	s.apply(ref, role, b, n)
 }
 
 func (s *Sim) apply(ref sdk.Ref, role sdk.RolePath, b []byte, n int64) {
@@ -84,6 +89,9 @@ func (s *Sim) people() {
 	}
 	i := s.rand.IntN(s.cfg.Documents)
 	ref := sdk.Ref{Kind: "service", Name: fmt.Sprintf("s%d", i)}
+	if i%5 == 4 {
+		ref.Kind = "batch"
+	}
 	want, declared := s.auditor.wanted[ref]
 	switch s.rand.IntN(6) {
 	case 0, 1:
@@ -124,7 +132,9 @@ func (s *Sim) trouble() {
 	}
 	s.after(s.between(500, 4000), s.trouble)
 	a := s.agents[s.rand.IntN(len(s.agents))]
-	switch s.rand.IntN(8) {
+	switch s.rand.IntN(9) {
+	case 8:
+		a.reboot(s.between(5000, 30_000))
 	case 0, 1:
 		a.crash(s.between(100, 20_000))
 	case 2, 3:

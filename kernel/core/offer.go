@@ -102,7 +102,7 @@ func (s *State) makeOffer(d *demand, m *MakeOffer) bool {
 	n := s.nodes[m.Node]
 	o := &offerRecord{grant: grant, demand: d, Offer: sdk.Offer{
 		ID: sdk.OfferID(s.serials.Offer), Plugin: d.plugin, Demand: d.Name, Role: d.Role, Node: n.ID, NodeName: n.Name,
-		Resources: m.Amount, Made: s.now, Expires: s.now.Add(offerTime)}}
+		Resources: m.Amount, Ports: m.Ports, Made: s.now, Expires: s.now.Add(offerTime)}}
 	s.offers[o.ID] = o
 	s.wakeAt(o.Expires)
 	v := o.Offer

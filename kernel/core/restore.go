@@ -149,7 +149,7 @@ func (s *State) restoreDemands(in *Snapshot, groups []*group) error {
 			return corrupt("offer %d names what is not there", r.Offer.ID)
 		}
 		o := &offerRecord{Offer: r.Offer, demand: d, grant: s.grant(n, r.Offer.Role, d.shape.Key,
-			s.ledger.Vector(r.Offer.Resources, int(r.Ports)), r.Parts, account.ForOffer)}
+			s.ledger.Vector(r.Offer.Resources, int(r.Offer.Ports)), r.Parts, account.ForOffer)}
 		s.ledger.Adopt(&o.grant)
 		s.offers[o.ID] = o
 		s.wakeAt(o.Expires)

@@ -111,7 +111,6 @@ type PartRecord struct {
 // OfferRecord is one standing offer.
 type OfferRecord struct {
 	Offer sdk.Offer    `msg:"o"`
-	Ports uint32       `msg:"p"`
 	Parts []PartRecord `msg:"a"`
 }
 
@@ -177,7 +176,7 @@ func (s *State) Snapshot() *Snapshot {
 		out.Demands = append(out.Demands, DemandRecord{d.plugin, d.Demand, d.suppressed, d.waiting, rows[d.group]})
 	}
 	for _, o := range s.sortedOffers() {
-		out.Offers = append(out.Offers, OfferRecord{o.Offer, uint32(o.grant.Amount[account.DimPorts]), s.parts(o.grant.Parts)})
+		out.Offers = append(out.Offers, OfferRecord{o.Offer, s.parts(o.grant.Parts)})
 	}
 	s.snapshotCounts(out)
 	return out

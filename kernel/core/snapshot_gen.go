@@ -710,17 +710,14 @@ func (z *NodeRecord) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *OfferRecord) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 3
+	// map header, size 2
 	// string "o"
-	o = append(o, 0x83, 0xa1, 0x6f)
+	o = append(o, 0x82, 0xa1, 0x6f)
 	o, err = z.Offer.MarshalMsg(o)
 	if err != nil {
 		err = msgp.WrapError(err, "Offer")
 		return
 	}
-	// string "p"
-	o = append(o, 0xa1, 0x70)
-	o = msgp.AppendUint32(o, z.Ports)
 	// string "a"
 	o = append(o, 0xa1, 0x61)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Parts)))
@@ -765,12 +762,6 @@ func (z *OfferRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			bts, err = z.Offer.UnmarshalMsg(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Offer")
-				return
-			}
-		case "p":
-			z.Ports, bts, err = msgp.ReadUint32Bytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Ports")
 				return
 			}
 		case "a":
@@ -848,7 +839,7 @@ func (z *OfferRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *OfferRecord) Msgsize() (s int) {
-	s = 1 + 2 + z.Offer.Msgsize() + 2 + msgp.Uint32Size + 2 + msgp.ArrayHeaderSize
+	s = 1 + 2 + z.Offer.Msgsize() + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Parts {
 		s += 1 + 2 + z.Parts[za0001].Role.Msgsize() + 2 + msgp.ArrayHeaderSize + (len(z.Parts[za0001].Amount) * (msgp.Int64Size))
 	}
@@ -1228,29 +1219,51 @@ func (z *Snapshot) MarshalMsg(b []byte) (o []byte, err error) {
 	o = append(o, 0xa1, 0x6f)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Offers)))
 	for za0011 := range z.Offers {
-		o, err = z.Offers[za0011].MarshalMsg(o)
+		// map header, size 2
+		// string "o"
+		o = append(o, 0x82, 0xa1, 0x6f)
+		o, err = z.Offers[za0011].Offer.MarshalMsg(o)
 		if err != nil {
-			err = msgp.WrapError(err, "Offers", za0011)
+			err = msgp.WrapError(err, "Offers", za0011, "Offer")
 			return
+		}
+		// string "a"
+		o = append(o, 0xa1, 0x61)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Offers[za0011].Parts)))
+		for za0012 := range z.Offers[za0011].Parts {
+			// map header, size 2
+			// string "r"
+			o = append(o, 0x82, 0xa1, 0x72)
+			o, err = z.Offers[za0011].Parts[za0012].Role.MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Offers", za0011, "Parts", za0012, "Role")
+				return
+			}
+			// string "a"
+			o = append(o, 0xa1, 0x61)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Offers[za0011].Parts[za0012].Amount)))
+			for za0013 := range z.Offers[za0011].Parts[za0012].Amount {
+				o = msgp.AppendInt64(o, z.Offers[za0011].Parts[za0012].Amount[za0013])
+			}
 		}
 	}
 	// string "c"
 	o = append(o, 0xa1, 0x63)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Counts)))
-	for za0012 := range z.Counts {
-		o, err = z.Counts[za0012].MarshalMsg(o)
+	for za0014 := range z.Counts {
+		o, err = z.Counts[za0014].MarshalMsg(o)
 		if err != nil {
-			err = msgp.WrapError(err, "Counts", za0012)
+			err = msgp.WrapError(err, "Counts", za0014)
 			return
 		}
 	}
 	// string "l"
 	o = append(o, 0xa1, 0x6c)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Declines)))
-	for za0013 := range z.Declines {
-		o, err = z.Declines[za0013].MarshalMsg(o)
+	for za0015 := range z.Declines {
+		o, err = z.Declines[za0015].MarshalMsg(o)
 		if err != nil {
-			err = msgp.WrapError(err, "Declines", za0013)
+			err = msgp.WrapError(err, "Declines", za0015)
 			return
 		}
 	}
@@ -1559,47 +1572,131 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				z.Offers = make([]OfferRecord, zb0014)
 			}
 			for za0011 := range z.Offers {
-				bts, err = z.Offers[za0011].UnmarshalMsg(bts)
+				var zb0015 uint32
+				zb0015, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Offers", za0011)
 					return
 				}
+				for zb0015 > 0 {
+					zb0015--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Offers", za0011)
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "o":
+						bts, err = z.Offers[za0011].Offer.UnmarshalMsg(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Offers", za0011, "Offer")
+							return
+						}
+					case "a":
+						var zb0016 uint32
+						zb0016, bts, err = msgp.ReadArrayHeaderBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Offers", za0011, "Parts")
+							return
+						}
+						if cap(z.Offers[za0011].Parts) >= int(zb0016) {
+							z.Offers[za0011].Parts = (z.Offers[za0011].Parts)[:zb0016]
+						} else {
+							z.Offers[za0011].Parts = make([]PartRecord, zb0016)
+						}
+						for za0012 := range z.Offers[za0011].Parts {
+							var zb0017 uint32
+							zb0017, bts, err = msgp.ReadMapHeaderBytes(bts)
+							if err != nil {
+								err = msgp.WrapError(err, "Offers", za0011, "Parts", za0012)
+								return
+							}
+							for zb0017 > 0 {
+								zb0017--
+								field, bts, err = msgp.ReadMapKeyZC(bts)
+								if err != nil {
+									err = msgp.WrapError(err, "Offers", za0011, "Parts", za0012)
+									return
+								}
+								switch msgp.UnsafeString(field) {
+								case "r":
+									bts, err = z.Offers[za0011].Parts[za0012].Role.UnmarshalMsg(bts)
+									if err != nil {
+										err = msgp.WrapError(err, "Offers", za0011, "Parts", za0012, "Role")
+										return
+									}
+								case "a":
+									var zb0018 uint32
+									zb0018, bts, err = msgp.ReadArrayHeaderBytes(bts)
+									if err != nil {
+										err = msgp.WrapError(err, "Offers", za0011, "Parts", za0012, "Amount")
+										return
+									}
+									if cap(z.Offers[za0011].Parts[za0012].Amount) >= int(zb0018) {
+										z.Offers[za0011].Parts[za0012].Amount = (z.Offers[za0011].Parts[za0012].Amount)[:zb0018]
+									} else {
+										z.Offers[za0011].Parts[za0012].Amount = make([]int64, zb0018)
+									}
+									for za0013 := range z.Offers[za0011].Parts[za0012].Amount {
+										z.Offers[za0011].Parts[za0012].Amount[za0013], bts, err = msgp.ReadInt64Bytes(bts)
+										if err != nil {
+											err = msgp.WrapError(err, "Offers", za0011, "Parts", za0012, "Amount", za0013)
+											return
+										}
+									}
+								default:
+									bts, err = msgp.Skip(bts)
+									if err != nil {
+										err = msgp.WrapError(err, "Offers", za0011, "Parts", za0012)
+										return
+									}
+								}
+							}
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Offers", za0011)
+							return
+						}
+					}
+				}
 			}
 		case "c":
-			var zb0015 uint32
-			zb0015, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			var zb0019 uint32
+			zb0019, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Counts")
 				return
 			}
-			if cap(z.Counts) >= int(zb0015) {
-				z.Counts = (z.Counts)[:zb0015]
+			if cap(z.Counts) >= int(zb0019) {
+				z.Counts = (z.Counts)[:zb0019]
 			} else {
-				z.Counts = make([]CountRecord, zb0015)
+				z.Counts = make([]CountRecord, zb0019)
 			}
-			for za0012 := range z.Counts {
-				bts, err = z.Counts[za0012].UnmarshalMsg(bts)
+			for za0014 := range z.Counts {
+				bts, err = z.Counts[za0014].UnmarshalMsg(bts)
 				if err != nil {
-					err = msgp.WrapError(err, "Counts", za0012)
+					err = msgp.WrapError(err, "Counts", za0014)
 					return
 				}
 			}
 		case "l":
-			var zb0016 uint32
-			zb0016, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			var zb0020 uint32
+			zb0020, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Declines")
 				return
 			}
-			if cap(z.Declines) >= int(zb0016) {
-				z.Declines = (z.Declines)[:zb0016]
+			if cap(z.Declines) >= int(zb0020) {
+				z.Declines = (z.Declines)[:zb0020]
 			} else {
-				z.Declines = make([]DeclineRecord, zb0016)
+				z.Declines = make([]DeclineRecord, zb0020)
 			}
-			for za0013 := range z.Declines {
-				bts, err = z.Declines[za0013].UnmarshalMsg(bts)
+			for za0015 := range z.Declines {
+				bts, err = z.Declines[za0015].UnmarshalMsg(bts)
 				if err != nil {
-					err = msgp.WrapError(err, "Declines", za0013)
+					err = msgp.WrapError(err, "Declines", za0015)
 					return
 				}
 			}
@@ -1655,15 +1752,18 @@ func (z *Snapshot) Msgsize() (s int) {
 	}
 	s += 2 + msgp.ArrayHeaderSize
 	for za0011 := range z.Offers {
-		s += z.Offers[za0011].Msgsize()
+		s += 1 + 2 + z.Offers[za0011].Offer.Msgsize() + 2 + msgp.ArrayHeaderSize
+		for za0012 := range z.Offers[za0011].Parts {
+			s += 1 + 2 + z.Offers[za0011].Parts[za0012].Role.Msgsize() + 2 + msgp.ArrayHeaderSize + (len(z.Offers[za0011].Parts[za0012].Amount) * (msgp.Int64Size))
+		}
 	}
 	s += 2 + msgp.ArrayHeaderSize
-	for za0012 := range z.Counts {
-		s += z.Counts[za0012].Msgsize()
+	for za0014 := range z.Counts {
+		s += z.Counts[za0014].Msgsize()
 	}
 	s += 2 + msgp.ArrayHeaderSize
-	for za0013 := range z.Declines {
-		s += z.Declines[za0013].Msgsize()
+	for za0015 := range z.Declines {
+		s += z.Declines[za0015].Msgsize()
 	}
 	return
 }

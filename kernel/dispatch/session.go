@@ -81,7 +81,7 @@ func (d *Dispatch) greet(raw net.Conn) (*session, *sdk.Hello, error) {
 	hello := &sdk.Hello{}
 	if kind != wire.FrameHello {
 		err = sdk.Errorf(sdk.Invalid, "agent", "the first frame is of kind %d, not a hello", kind)
-	} else if err = wire.Decode(body, hello); err == nil && hello.Protocol != sdk.AgentProtocol {
+	} else if err = decode(body, hello); err == nil && hello.Protocol != sdk.AgentProtocol {
 		err = sdk.Errorf(sdk.Unsupported, "agent", "it speaks protocol %d, this server %d", hello.Protocol, sdk.AgentProtocol).
 			ToFix("run the same version on servers and agents")
 	}
@@ -145,7 +145,7 @@ func (s *session) take(kind byte, body []byte) error {
 	switch kind {
 	case wire.FrameReport:
 		r := &sdk.Report{}
-		if err := wire.Decode(body, r); err != nil {
+		if err := decode(body, r); err != nil {
 			return err
 		}
 		if s.current() {
@@ -153,7 +153,7 @@ func (s *session) take(kind byte, body []byte) error {
 		}
 	case wire.FrameMachine:
 		m := &sdk.MachineUpdate{}
-		if err := wire.Decode(body, m); err != nil {
+		if err := decode(body, m); err != nil {
 			return err
 		}
 		if s.current() {
@@ -161,7 +161,7 @@ func (s *session) take(kind byte, body []byte) error {
 		}
 	case wire.FrameLogChunk:
 		c := sdk.LogChunk{}
-		if err := wire.Decode(body, &c); err != nil {
+		if err := decode(body, &c); err != nil {
 			return err
 		}
 		s.deliver(c)
@@ -272,4 +272,16 @@ func (s *session) refuse(why error) {
 	if s.conn.SetReadDeadline(time.Now().Add(time.Second)) == nil {
 		_, _ = io.Copy(io.Discard, s.conn)
 	}
+}
+
+// maxElements bounds the lists of one frame; a node has no more tasks than that.
+const maxElements = 1 << 20
+
+// decode reads what an agent sent. The agent is somebody else's machine: what it
+// claims to send is held against what it sent before memory is made for it.
+func decode(body []byte, m wire.Unmarshaler) error {
+	if err := wire.Bounded(body, maxElements); err != nil {
+		return err
+	}
+	return wire.Decode(body, m)
 }

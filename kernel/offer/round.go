@@ -180,7 +180,7 @@ func (r *Round) Candidates(demand uint32, s policy.Strategy, out []uint32) int {
 
 // Allocatable implements policy.Index.
 func (r *Round) Allocatable(demand, node uint32, out, reserved []int64) sdk.Reason {
-	if int(demand) >= len(r.open) || !r.open[demand].Shape.Elastic {
+	if int(demand) >= len(r.open) {
 		return sdk.ReasonUnknownDemand
 	}
 	if int(node) >= len(r.book.nodes) {

@@ -85,8 +85,9 @@ func SaveContext(folder, name string, c Context, token string) (Context, error) 
 	return c, writeContexts(folder, all)
 }
 
-// RemoveContext takes a context and its token away. One that does not exist is
-// no error.
+// RemoveContext takes a context and its token away, and with the last one the
+// file and, when nothing else is in it, the folder. One that does not exist is no
+// error.
 func RemoveContext(folder, name string) error {
 	all, err := readContexts(folder)
 	if err != nil {
@@ -108,6 +109,14 @@ func RemoveContext(folder, name string) error {
 			all.Current = other
 			break
 		}
+	}
+	if len(all.Contexts) == 0 {
+		path := filepath.Join(folder, contextsFile)
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return unwritable(path, err)
+		}
+		os.Remove(folder) // fails when there is more in it, as it should
+		return nil
 	}
 	return writeContexts(folder, all)
 }
