@@ -82,7 +82,8 @@ bin/images/%: examples/%/main.go bin/imagebuild
 # --- use ---------------------------------------------------------------------------
 
 demo: bin/drupe bin/images/hello
-	@$(GO) run ./examples/demo -drupe bin/drupe -examples examples $(if $(DEMO_EXIT),-exit)
+	@mkdir -p .build; $(GO) build -o .build/demo ./examples/demo
+	@exec .build/demo -drupe bin/drupe -examples examples -cache .build/cache $(if $(DEMO_EXIT),-exit)
 
 test: bin/drupe plugins images
 	$(GO) vet ./...
