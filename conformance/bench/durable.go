@@ -23,13 +23,6 @@ func (l demandLoad) String() string {
 	return fmt.Sprintf("%d × %s tasks on %s nodes", l.documents, thousands(l.instances), thousands(l.nodes))
 }
 
-func thousands(n int) string {
-	if n < 1000 {
-		return fmt.Sprint(n)
-	}
-	return thousands(n/1000) + fmt.Sprintf(",%03d", n%1000)
-}
-
 // outcome is what one load cost.
 type outcome struct {
 	wall, cpu time.Duration

@@ -52,13 +52,17 @@ func ratio(a, b time.Duration) string {
 	return fmt.Sprintf("%.2f×", float64(a)/float64(b))
 }
 
-// perSecond writes a rate in thousands.
+// perSecond writes a rate.
 func perSecond(n int, d time.Duration) string {
-	r := float64(n) / d.Seconds()
-	if r < 10_000 {
-		return fmt.Sprintf("%.0f/s", r)
+	return thousands(int(float64(n)/d.Seconds())) + "/s"
+}
+
+// thousands writes a number with a comma after every three digits.
+func thousands(n int) string {
+	if n < 1000 {
+		return strconv.Itoa(n)
 	}
-	return fmt.Sprintf("%.0f,%03.0f/s", float64(int(r)/1000), float64(int(r)%1000))
+	return thousands(n/1000) + fmt.Sprintf(",%03d", n%1000)
 }
 
 func mib(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }

@@ -164,15 +164,7 @@ func connect(k *kernel.Kernel, nodes int) error {
 					return
 				}
 				name := fmt.Sprintf("n%d", i)
-				// Three sizes of machine in 50 racks.
-				size := int64(1 + i%3)
-				m := sdk.Machine{
-					Capacity:   sdk.R(size*8000, size*32<<30).With(sdk.Disk, 500<<30),
-					Ports:      []sdk.Range{{First: 20000, Last: 29999}},
-					Attributes: []sdk.Attribute{{Name: "os", Value: "linux"}, {Name: "rack", Value: fmt.Sprintf("r%d", i%50)}},
-					Hostname:   name, Address: "127.0.0.1", Version: "bench",
-				}
-				if err := k.AgentConnected(sdk.NodeID("id-"+name), uint64(i+1), &sdk.Hello{Protocol: sdk.AgentProtocol, Name: name, Machine: m}); err != nil {
+				if err := k.AgentConnected(sdk.NodeID("id-"+name), uint64(i+1), &sdk.Hello{Protocol: sdk.AgentProtocol, Name: name, Machine: nodeMachine(i, name)}); err != nil {
 					failed.Store(&err)
 				}
 			}
