@@ -111,6 +111,7 @@ type Error struct {
 	Err    error
 }
 
+// Error returns the cause in words.
 func (e *Error) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.

@@ -98,7 +98,7 @@ func TestConfinement(t *testing.T) {
 		"busybox unshare -m /bin/busybox true && echo unshare",
 		"busybox touch /sys/x && echo sys",
 		"for f in /sys/fs/cgroup/*/tasks /sys/fs/cgroup/*/memory.limit_in_bytes; do echo 1 > $f && echo $f; done",
-		"busybox ls /proc/1/root/work && echo host",
+		"busybox ls /proc/1/root/etc/os-release && echo host",
 		"busybox ps | busybox grep -q '[d]rupe-keeper' && echo processes",
 		"busybox hostname other && echo hostname",
 		"busybox ls /proc/self/fd | busybox grep -qv '^[0-3]$' && echo descriptors",
