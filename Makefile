@@ -68,7 +68,7 @@ bin/drupe: $(GOFILES) $(CUEFILES) go.mod $(EMBEDDED)/keeper.gz $(PLUGINS:%=$(EMB
 # --- images of the examples, built without a container engine ---------------------
 
 images: bin/images/hello bin/images/job bin/images/misbehave bin/images/redis
-bin/imagebuild: $(GOFILES) | .build/deps
+bin/imagebuild: $(wildcard cmd/imagebuild/*.go sdk/*.go sdk/oci/*.go) | .build/deps
 	$(GO) build -o $@ ./cmd/imagebuild
 bin/images/redis: bin/imagebuild
 	bin/imagebuild -out $@ -tag latest -deb redis-server -entrypoint /usr/bin/redis-server
