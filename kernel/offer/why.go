@@ -17,7 +17,7 @@ const nearestNodes = 20
 // and the changes that would make one fit. Policy is the reason the policy or
 // the kernel gave for the demand as a whole.
 func (b *Book) Explain(s *Shape, waiting int64, policy sdk.Reason) sdk.WhyDemand {
-	w := sdk.WhyDemand{Demand: s.Demand, Role: s.Key.Role, Waiting: waiting, Needs: b.ledger.Resources(s.Need), Reason: policy}
+	w := sdk.WhyDemand{Demand: s.Demand, Role: s.Key.Role, Waiting: waiting, Needs: present(b.ledger.Resources(s.Need)), Reason: policy}
 	counts := map[sdk.Reason]int{}
 	fits := 0
 	for i, e := range b.nodes {
@@ -53,9 +53,14 @@ func (b *Book) Explain(s *Shape, waiting int64, policy sdk.Reason) sdk.WhyDemand
 	return w
 }
 
+// present leaves out what is 0.
+func present(r sdk.Resources) sdk.Resources {
+	return slices.DeleteFunc(r, func(q sdk.Quantity) bool { return q.Value == 0 })
+}
+
 // sumUp is the explanation in one line, and its reason as a whole.
 func (b *Book) sumUp(s *Shape, w *sdk.WhyDemand, fits, total int) (string, sdk.Reason) {
-	if role, d, ok := b.ledger.Limited(s.Role, s.Need, nil); !ok {
+	if role, d, ok := b.ledger.Limited(s.Role, s.Need, nil); !ok && !b.anySpared(s) {
 		a := b.ledger.RoleAccount(role)
 		name := b.ledger.Dims()[d]
 		return fmt.Sprintf("role %s is at its limit: %s of %s %s are in use, one more instance needs %s",
@@ -113,7 +118,7 @@ func distance(lacks []sdk.WhyLack) int64 {
 // tried with the same check that refused.
 func (b *Book) fixes(s *Shape, fits int) []sdk.WhyFix {
 	var out []sdk.WhyFix
-	if role, d, ok := b.ledger.Limited(s.Role, s.Need, nil); !ok {
+	if role, d, ok := b.ledger.Limited(s.Role, s.Need, nil); !ok && !b.anySpared(s) {
 		a := b.ledger.RoleAccount(role)
 		name := b.ledger.Dims()[d]
 		need := a.Consumed[d] + s.Need[d]
@@ -170,6 +175,16 @@ func (b *Book) mostFree(s *Shape, d int) int64 {
 		}
 	}
 	return most
+}
+
+// anySpared reports whether a reservation lets an instance past the limits.
+func (b *Book) anySpared(s *Shape) bool {
+	for row := range b.nodes {
+		if b.check(account.NodeRow(row), s, nil) == sdk.ReasonNone && b.spared(account.NodeRow(row), s) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *Book) anyFits(s *Shape) bool {
