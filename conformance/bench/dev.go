@@ -96,11 +96,18 @@ func (p *program) dial() (*client.Client, error) {
 func timed(ctx context.Context, env []string, name string, args ...string) (wall, cpu time.Duration, err error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = env
-	var said strings.Builder
-	cmd.Stderr = &said
+	// A file and no pipe: what the command leaves running may keep it open.
+	said, err := os.CreateTemp("", "drupe-bench-said-")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer os.Remove(said.Name())
+	defer said.Close()
+	cmd.Stderr = said
 	begun := time.Now()
 	if err := cmd.Run(); err != nil {
-		return 0, 0, fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, said.String())
+		why, _ := os.ReadFile(said.Name())
+		return 0, 0, fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, why)
 	}
 	return time.Since(begun), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
 }

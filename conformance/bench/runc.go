@@ -16,7 +16,7 @@ type rival struct {
 // rival builds runc and a bundle that runs hello as Drupe's containers do: the
 // host's network, limits on memory and processes, namespaces for all else.
 func (r *run) rival(args ...string) (*rival, error) {
-	v := &rival{program: filepath.Join(r.scratch, "runc"), root: filepath.Join(r.scratch, "runc-state"), bundle: filepath.Join(r.scratch, "bundle-"+args[len(args)-1])}
+	v := &rival{program: filepath.Join(r.scratch, "runc"), root: filepath.Join(r.scratch, "runc-state"), bundle: filepath.Join(r.scratch, "bundle-"+filepath.Base(args[len(args)-1]))}
 	if _, err := os.Stat(v.program); err != nil {
 		cmd := exec.CommandContext(r, "go", "build", "-tags", "seccomp", "-o", v.program, "github.com/opencontainers/runc")
 		cmd.Dir = r.root

@@ -66,7 +66,7 @@ func benchStart(r *run) ([]figure, error) {
 			return nil, err
 		}
 		used := cpuOf(pid) + ownCPU() - before
-		runcWall, runcCPU, err := timed(r, nil, v.program, "--root", v.root, "run", "--bundle", v.bundle, fmt.Sprint("bench-start-", i))
+		runcWall, runcCPU, err := timed(r, nil, v.program, "--root", v.root, "run", "--bundle", v.bundle, fmt.Sprintf("drupe-bench-%d-%d", os.Getpid(), i))
 		if err != nil {
 			return nil, err
 		}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -47,12 +49,11 @@ func benchSubmit(r *run) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		id := fmt.Sprintf("bench-%d", i)
+		id := fmt.Sprintf("drupe-bench-%d-%d", os.Getpid(), i)
 		took, _, err := timed(r, nil, v.program, "--root", v.root, "run", "--detach", "--bundle", v.bundle, id)
-		if err != nil {
-			return nil, err
-		}
-		if _, _, err := timed(r, nil, v.program, "--root", v.root, "delete", "--force", id); err != nil {
+		// Also after a failure, and when interrupted: nothing may be left.
+		_, _, gone := timed(context.WithoutCancel(r), nil, v.program, "--root", v.root, "delete", "--force", id)
+		if err := errors.Join(err, gone); err != nil {
 			return nil, err
 		}
 		if i > 0 {
