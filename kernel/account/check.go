@@ -26,15 +26,30 @@ func (l *Ledger) CheckNode(n NodeRow) error {
 }
 
 // Check proves all books against the grants that are open: every node balances,
-// every role and client holds exactly the sum of its grants, and no role is
-// above its limit unless the limit was lowered below what it held.
+// every role and client holds exactly the sum of its grants, and every role's
+// reservations and what counts against its limit are what they should be.
 func (l *Ledger) Check(grants func(yield func(*Grant) bool)) error {
 	n := len(l.dims)
 	held := make([]int64, len(l.held))
 	offered := make([]int64, len(l.offered))
 	roles := make([]Vector, len(l.roles))
+	consumed := make([]Vector, len(l.roles))
+	idle := make([]Vector, len(l.roles))
 	for i := range roles {
-		roles[i] = make(Vector, n)
+		roles[i], consumed[i], idle[i] = make(Vector, n), make(Vector, n), make(Vector, n)
+	}
+	for _, pools := range l.pools {
+		for _, p := range pools {
+			for r := p.role; ; r = l.roles[r].parent {
+				for d := range p.size {
+					consumed[r][d] += p.size[d]
+					idle[r][d] += p.size[d] - p.taken[d]
+				}
+				if r == 0 {
+					break
+				}
+			}
+		}
 	}
 	clients := map[*Client]Vector{}
 	for g := range grants {
@@ -50,6 +65,7 @@ func (l *Ledger) Check(grants func(yield func(*Grant) bool)) error {
 			clients[g.Client][d] += x
 			for r := g.Role; ; r = l.roles[r].parent {
 				roles[r][d] += x
+				consumed[r][d] += x - l.within(r, g.Parts, d)
 				if r == 0 {
 					break
 				}
@@ -66,6 +82,10 @@ func (l *Ledger) Check(grants func(yield func(*Grant) bool)) error {
 		for d := range roles[i] {
 			if roles[i][d] != l.roles[i].held[d] {
 				return fmt.Errorf("role %q: %s: books say %d, grants say %d", l.roles[i].path, l.dims[d], l.roles[i].held[d], roles[i][d])
+			}
+			if c, f := l.roles[i].consumed[d], l.roles[i].idle[d]; c != consumed[i][d] || f != idle[i][d] {
+				return fmt.Errorf("role %q: %s: books say consumed %d, idle %d; grants and reservations say %d, %d",
+					l.roles[i].path, l.dims[d], c, f, consumed[i][d], idle[i][d])
 			}
 		}
 	}

@@ -94,6 +94,9 @@ func (l *Ledger) RolesInOrder() []RoleRow {
 //
 // A guarantee at the top needs nothing above it: the root is the cluster.
 func (l *Ledger) SetRole(s sdk.Role) error {
+	for _, q := range s.Limit {
+		l.Dim(q.Name) // so that both vectors have all resources
+	}
 	guarantee, limit := l.bound(s.Guarantee, 0), l.bound(s.Limit, -1)
 	row := l.Role(s.Path)
 	if err := l.checkRole(row, s.Path, guarantee, limit); err != nil {

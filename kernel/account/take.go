@@ -95,26 +95,6 @@ func (l *Ledger) within(r RoleRow, parts []Part, d int) int64 {
 	return sum
 }
 
-// Headroom is how many times amount fits below all limits from r to the root,
-// at most most. It counts no reservations.
-func (l *Ledger) Headroom(r RoleRow, amount Vector, most int64) (n int64, role RoleRow, dim int) {
-	n = most
-	for ; ; r = l.roles[r].parent {
-		a := &l.roles[r]
-		for d, lim := range a.limit {
-			if lim < 0 || d >= len(amount) || amount[d] <= 0 {
-				continue
-			}
-			if k := max(0, lim-a.consumed[d]) / amount[d]; k < n {
-				n, role, dim = k, r, d
-			}
-		}
-		if r == 0 {
-			return n, role, dim
-		}
-	}
-}
-
 // Split says how amount would be taken on node n by role r: from the
 // reservations of r and those above it, nearest first, and then from what is
 // free. ok is false when it does not fit.
