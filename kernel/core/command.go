@@ -137,6 +137,11 @@ type FrameworkCommit struct {
 	// events, or from the World a fresh instance was given.
 	Seen    uint64       `msg:"s"`
 	Actions []sdk.Action `msg:"a"`
+	// Part counts the parts of an answer too large for one entry, from 0. More
+	// says that others follow: its actions are then kept until the last part
+	// comes, and done together.
+	Part uint32 `msg:"n,omitempty"`
+	More bool   `msg:"m,omitempty"`
 }
 
 // Placement is the outcome of one round of the policy: runs of launches, and

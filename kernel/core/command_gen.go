@@ -1515,31 +1515,58 @@ func (z *Entry) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *FrameworkCommit) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 5
-	// string "p"
-	o = append(o, 0x85, 0xa1, 0x70)
-	o, err = z.Plugin.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Plugin")
-		return
+	// check for omitted fields
+	zb0001Len := uint32(7)
+	var zb0001Mask uint8 /* 7 bits */
+	_ = zb0001Mask
+	if z.Part == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x20
 	}
-	// string "g"
-	o = append(o, 0xa1, 0x67)
-	o = msgp.AppendUint64(o, z.Generation)
-	// string "c"
-	o = append(o, 0xa1, 0x63)
-	o = msgp.AppendUint64(o, z.Consumed)
-	// string "s"
-	o = append(o, 0xa1, 0x73)
-	o = msgp.AppendUint64(o, z.Seen)
-	// string "a"
-	o = append(o, 0xa1, 0x61)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Actions)))
-	for za0001 := range z.Actions {
-		o, err = z.Actions[za0001].MarshalMsg(o)
+	if z.More == false {
+		zb0001Len--
+		zb0001Mask |= 0x40
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "p"
+		o = append(o, 0xa1, 0x70)
+		o, err = z.Plugin.MarshalMsg(o)
 		if err != nil {
-			err = msgp.WrapError(err, "Actions", za0001)
+			err = msgp.WrapError(err, "Plugin")
 			return
+		}
+		// string "g"
+		o = append(o, 0xa1, 0x67)
+		o = msgp.AppendUint64(o, z.Generation)
+		// string "c"
+		o = append(o, 0xa1, 0x63)
+		o = msgp.AppendUint64(o, z.Consumed)
+		// string "s"
+		o = append(o, 0xa1, 0x73)
+		o = msgp.AppendUint64(o, z.Seen)
+		// string "a"
+		o = append(o, 0xa1, 0x61)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Actions)))
+		for za0001 := range z.Actions {
+			o, err = z.Actions[za0001].MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Actions", za0001)
+				return
+			}
+		}
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
+			// string "n"
+			o = append(o, 0xa1, 0x6e)
+			o = msgp.AppendUint32(o, z.Part)
+		}
+		if (zb0001Mask & 0x40) == 0 { // if not omitted
+			// string "m"
+			o = append(o, 0xa1, 0x6d)
+			o = msgp.AppendBool(o, z.More)
 		}
 	}
 	return
@@ -1606,6 +1633,18 @@ func (z *FrameworkCommit) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
+		case "n":
+			z.Part, bts, err = msgp.ReadUint32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Part")
+				return
+			}
+		case "m":
+			z.More, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "More")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -1624,6 +1663,7 @@ func (z *FrameworkCommit) Msgsize() (s int) {
 	for za0001 := range z.Actions {
 		s += z.Actions[za0001].Msgsize()
 	}
+	s += 2 + msgp.Uint32Size + 2 + msgp.BoolSize
 	return
 }
 

@@ -240,12 +240,15 @@ func (d *demand) open(now sdk.Time) bool {
 }
 
 // waitingFor is why a demand as a whole waits.
-func (d *demand) waitingFor(now sdk.Time) sdk.Reason {
+func (s *State) waitingFor(d *demand) sdk.Reason {
+	policy, _ := s.Policy()
 	switch {
 	case d.suppressed:
 		return sdk.ReasonSuppressed
-	case d.NotBefore > now:
+	case d.NotBefore > s.now:
 		return sdk.ReasonBackoff
+	case policy == "":
+		return sdk.ReasonNoPolicy
 	}
 	return d.waiting
 }

@@ -15,12 +15,15 @@ func (s *State) applyDocuments(by string, c *ApplyDocuments) ([]sdk.Document, []
 			return nil, nil, f
 		}
 	}
+	undo, f := s.reserveNodes(c.Documents)
+	if f != nil {
+		return nil, nil, f
+	}
 	if f := s.applyRoles(c.Documents); f != nil {
+		undo()
 		return nil, nil, f
 	}
-	if f := s.applyNodes(c.Documents); f != nil {
-		return nil, nil, f
-	}
+	s.applyNodes(c.Documents)
 	out, changed := make([]sdk.Document, len(c.Documents)), make([]bool, len(c.Documents))
 	for i := range c.Documents {
 		d, ch := s.applyDocument(by, &c.Documents[i])
@@ -195,24 +198,51 @@ func (s *State) removeRole(path sdk.RolePath) *sdk.Fault {
 	return nil
 }
 
-// applyNodes brings node documents into force.
-func (s *State) applyNodes(docs []Declared) *sdk.Fault {
+// reserveNodes brings the reservations of node documents into force, which is
+// all of them that may be refused. On a fault all are as they were; undo puts
+// them back later.
+func (s *State) reserveNodes(docs []Declared) (undo func(), fault *sdk.Fault) {
+	type change struct {
+		n   *node
+		old []sdk.Reservation
+	}
+	var done []change
+	undo = func() {
+		for _, c := range slices.Backward(done) {
+			// It was in force a moment ago: it fits, also where a node has shrunk.
+			s.ledger.AdoptReservations(c.n.row, s.reserves(c.old))
+			c.n.Reservations = c.old
+		}
+	}
+	for i := range docs {
+		n := s.nodeByName[docs[i].Ref.Name]
+		if docs[i].IsNode == nil || n == nil {
+			continue
+		}
+		old := n.Reservations
+		if f := s.reserve(n, docs[i].IsNode.Reservations); f != nil {
+			undo()
+			return nil, f
+		}
+		done = append(done, change{n, old})
+	}
+	return undo, nil
+}
+
+// applyNodes brings the rest of node documents into force.
+func (s *State) applyNodes(docs []Declared) {
 	for i := range docs {
 		c := docs[i].IsNode
 		if c == nil {
 			continue
 		}
 		name := docs[i].Ref.Name
+		s.settings[name] = *c
 		if n := s.nodeByName[name]; n != nil {
-			if f := s.settle(n, *c); f != nil {
-				s.settle(n, s.settings[name])
-				return f
-			}
+			s.adjust(n, c)
 			s.tell(sdk.Event{Kind: sdk.EventNodeChanged, Node: s.copyNode(n)})
 		}
-		s.settings[name] = *c
 	}
-	return nil
 }
 
 // copyDocument returns a document that later changes do not reach.

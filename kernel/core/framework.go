@@ -16,6 +16,8 @@ type framework struct {
 	inbox  []sdk.FrameworkEvent
 	store  map[string][]byte
 	timers map[string]sdk.Time
+	held   []sdk.Action // of an answer whose last part is yet to come
+	parts  uint32       // of it, so far
 }
 
 // inboxLimit bounds what waits for a framework that cannot be called. Beyond,
@@ -87,7 +89,7 @@ func (s *State) unseen(plugin sdk.PluginName, demand string, seen uint64) int64 
 }
 
 // commitFramework applies one call of a framework: its cursor and all its
-// actions, or nothing but the note that it was refused.
+// actions, or of the actions nothing but the news that they were refused.
 func (s *State) commitFramework(c *FrameworkCommit) *sdk.Fault {
 	p, f := s.plugins[c.Plugin], s.frameworks[c.Plugin]
 	if p == nil || f == nil {
@@ -96,22 +98,49 @@ func (s *State) commitFramework(c *FrameworkCommit) *sdk.Fault {
 	if c.Generation != p.Generation || p.Quarantined {
 		return sdk.Errorf(sdk.Conflict, "plugin/"+string(c.Plugin), "generation %d is no longer the installed one", c.Generation)
 	}
-	for i := range c.Actions {
-		if fault := s.checkAction(p, &c.Actions[i]); fault != nil {
+	actions, whole, fault := f.gather(c)
+	if fault != nil || !whole {
+		return fault
+	}
+	for i := range actions {
+		if fault := s.checkAction(p, &actions[i]); fault != nil {
+			f.consume(c.Consumed)
 			s.reject(&RejectPlugin{Plugin: c.Plugin, Generation: c.Generation, Reason: reasonFor(fault), Message: fault.Error()})
 			s.informPlugin(c.Plugin, sdk.FrameworkEvent{Refused: &sdk.RefusedAct{Reason: reasonFor(fault), Message: fault.Error()}})
 			return fault
 		}
 	}
-	for i := range c.Actions {
-		s.act(f, &c.Actions[i], max(c.Seen, c.Consumed))
+	for i := range actions {
+		s.act(f, &actions[i], max(c.Seen, c.Consumed))
 	}
+	f.consume(c.Consumed)
+	return nil
+}
+
+// gather joins the parts of an answer. Whole is false until the last of them.
+func (f *framework) gather(c *FrameworkCommit) (actions []sdk.Action, whole bool, fault *sdk.Fault) {
+	if c.Part == 0 { // what an earlier leader did not bring to an end is void
+		f.held, f.parts = nil, 0
+	}
+	if c.Part != f.parts {
+		return nil, false, sdk.Errorf(sdk.Conflict, "plugin/"+string(f.name), "part %d of an answer came where part %d belongs", c.Part, f.parts)
+	}
+	actions = append(f.held, c.Actions...)
+	if c.More {
+		f.held, f.parts = actions, f.parts+1
+		return nil, false, nil
+	}
+	f.held, f.parts = nil, 0
+	return actions, true, nil
+}
+
+// consume drops the events up to a number.
+func (f *framework) consume(seq uint64) {
 	n := 0
-	for n < len(f.inbox) && f.inbox[n].Seq <= c.Consumed {
+	for n < len(f.inbox) && f.inbox[n].Seq <= seq {
 		n++
 	}
 	f.inbox = slices.Delete(f.inbox, 0, n)
-	return nil
 }
 
 // reasonFor names the reason a batch of actions was refused for.

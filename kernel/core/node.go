@@ -26,6 +26,9 @@ func (s *State) connectNode(c *ConnectNode) (*sdk.Node, *sdk.Fault) {
 		return nil, sdk.Errorf(sdk.Invalid, "node/"+c.Name, "is not a node name").
 			ToFix("use 1 to 63 of a-z, 0-9 and inner hyphens")
 	}
+	if f := checkMachine(c.Name, &c.Machine); f != nil {
+		return nil, f
+	}
 	kind := sdk.EventNodeChanged
 	if n == nil {
 		n = &node{Node: sdk.Node{ID: c.Node, Registered: s.now, Liveness: sdk.NodeUnreachable}, tasks: map[uint64]*task{}}
@@ -41,14 +44,33 @@ func (s *State) connectNode(c *ConnectNode) (*sdk.Node, *sdk.Fault) {
 	delete(s.nodeByName, n.Name)
 	s.nodeByName[c.Name] = n
 	s.reattribute(n, func() { n.Name, n.Machine = c.Name, c.Machine })
-	s.settle(n, s.settings[n.Name])
 	s.setNodeCapacity(n)
+	settings := s.settings[n.Name]
+	s.reserve(n, settings.Reservations) // what does not fit now stays as it was
+	s.adjust(n, &settings)
 	s.goLive(n, sdk.NodeUp)
 	s.lostTasks(n, c.Tasks)
 	s.statuses(n, c.Tasks)
 	s.tell(sdk.Event{Kind: kind, Node: s.copyNode(n)})
 	s.changes.Room = true
 	return s.copyNode(n), nil
+}
+
+// maxAmount bounds what one node may claim to have of a resource, so that sums
+// over thousands of nodes cannot overflow.
+const maxAmount = 1 << 50
+
+// checkMachine proves that the books can hold a machine.
+func checkMachine(name string, m *sdk.Machine) *sdk.Fault {
+	if _, err := m.Capacity.Normal(); err != nil {
+		return sdk.Errorf(sdk.Invalid, "node/"+name, "its capacity makes no sense: %v", err)
+	}
+	for _, q := range m.Capacity {
+		if q.Value > maxAmount {
+			return sdk.Errorf(sdk.Invalid, "node/"+name, "it claims to have %s of %s", sdk.FormatQuantity(q.Name, q.Value), q.Name)
+		}
+	}
+	return nil
 }
 
 // lostTasks ends tasks that the node had begun and no longer knows: its disk
@@ -83,6 +105,9 @@ func (s *State) setMachine(c *SetMachine) *sdk.Fault {
 	if n == nil {
 		return sdk.Errorf(sdk.NotFound, "node/"+string(c.Node), "is not registered")
 	}
+	if f := checkMachine(n.Name, &c.Machine); f != nil {
+		return f
+	}
 	s.reattribute(n, func() { n.Machine = c.Machine })
 	s.setNodeCapacity(n)
 	s.tell(sdk.Event{Kind: sdk.EventNodeChanged, Node: s.copyNode(n)})
@@ -91,31 +116,44 @@ func (s *State) setMachine(c *SetMachine) *sdk.Fault {
 }
 
 func (s *State) setNodeCapacity(n *node) {
-	ports := 0
-	for _, r := range n.Machine.Ports {
-		ports += int(r.Last) - int(r.First) + 1
-	}
-	s.ledger.SetCapacity(n.row, s.ledger.Vector(n.Machine.Capacity, ports))
+	s.ledger.SetCapacity(n.row, s.ledger.Vector(n.Machine.Capacity, s.book.PoolSize(n.row)))
 }
 
-// settle brings what operators declared about a node into force. Reservations
-// that do not fit now are left as they were.
+// settle brings what operators declared about a node into force, or nothing of
+// it when its reservations do not fit.
 func (s *State) settle(n *node, c NodeSettings) *sdk.Fault {
-	s.reattribute(n, func() { n.Attributes, n.Cordoned = c.Attributes, c.Cordoned })
-	s.setNodeCapacity(n)
-	reserves := make([]account.Reserve, len(c.Reservations))
-	for i, r := range c.Reservations {
-		reserves[i] = account.Reserve{Role: s.ledger.Role(r.Role), Amount: s.ledger.Vector(r.Resources, 0)}
+	if f := s.reserve(n, c.Reservations); f != nil {
+		return f
 	}
-	if err := s.ledger.SetReservations(n.row, reserves); err != nil {
+	s.adjust(n, &c)
+	return nil
+}
+
+// reserve replaces what a node sets aside.
+func (s *State) reserve(n *node, want []sdk.Reservation) *sdk.Fault {
+	if err := s.ledger.SetReservations(n.row, s.reserves(want)); err != nil {
 		return asFault(err)
 	}
-	n.Reservations = c.Reservations
+	n.Reservations = want
+	return nil
+}
+
+// reserves are reservations as the ledger knows them.
+func (s *State) reserves(want []sdk.Reservation) []account.Reserve {
+	out := make([]account.Reserve, len(want))
+	for i, r := range want {
+		out[i] = account.Reserve{Role: s.ledger.Role(r.Role), Amount: s.ledger.Vector(r.Resources, 0)}
+	}
+	return out
+}
+
+// adjust brings what else operators declared about a node into force.
+func (s *State) adjust(n *node, c *NodeSettings) {
+	s.reattribute(n, func() { n.Attributes, n.Cordoned = c.Attributes, c.Cordoned })
 	if n.Cordoned {
 		s.rescindNode(n)
 	}
 	s.changes.Room = true
-	return nil
 }
 
 // reattribute changes what a node is, with its tasks counted under its old

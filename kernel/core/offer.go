@@ -38,18 +38,26 @@ func (s *State) place(c *Placement) (refused int, fault *sdk.Fault) {
 		return nil
 	}
 	// Those that want certain ports go first: any port does for the others.
+	placed := 0
 	for _, wanted := range [2]bool{true, false} {
 		for _, r := range c.Runs {
 			d := at(r.Demand)
-			if wantsPorts(d) != wanted {
+			if (d != nil && d.shape.WantsPorts()) != wanted {
 				continue
 			}
 			for range r.Count {
-				if !s.placeOne(d, r.Node) {
+				if s.placeOne(d, r.Node) {
+					placed++
+				} else {
 					refused++
 				}
 			}
 		}
+	}
+	if refused > 0 && placed > 0 {
+		// Decisions of one round stood in each other's way. Another round can
+		// do better, and this cannot go on for ever: each places something.
+		s.changes.Room = true
 	}
 	for i := range c.Offers {
 		if !s.makeOffer(at(c.Offers[i].Demand), &c.Offers[i]) {
@@ -66,11 +74,6 @@ func (s *State) place(c *Placement) (refused int, fault *sdk.Fault) {
 			Message: "asked for what it may not have"})
 	}
 	return refused, nil
-}
-
-// wantsPorts reports whether a demand asks for certain host ports.
-func wantsPorts(d *demand) bool {
-	return d != nil && slices.ContainsFunc(d.shape.Ports, func(p sdk.PortRequest) bool { return p.Host != 0 })
 }
 
 // placeOne launches one instance, if everything still holds.
@@ -247,18 +250,32 @@ func (s *State) sortedOffers() []*offerRecord {
 // there is nothing new to apply.
 func (s *State) Outcome(r *offer.Round, names []DemandName) *Placement {
 	name, generation := s.Policy()
-	p := &Placement{Policy: name, Generation: generation, Demands: names, Refused: uint32(r.Refused)}
-	for _, d := range r.Decisions {
-		p.Runs = append(p.Runs, Run{Demand: d.Demand, Node: uint32(d.Node), Count: d.Count})
+	p := &Placement{Policy: name, Generation: generation, Refused: uint32(r.Refused)}
+	rows := map[uint32]uint32{}
+	row := func(demand uint32) uint32 { // only demands that something is said of are named
+		at, ok := rows[demand]
+		if !ok {
+			at = uint32(len(p.Demands))
+			rows[demand] = at
+			p.Demands = append(p.Demands, names[demand])
+		}
+		return at
+	}
+	for _, wanted := range [2]bool{true, false} { // in the order of place, however the list is cut
+		for _, d := range r.Decisions {
+			if r.WantsPorts(d.Demand) == wanted {
+				p.Runs = append(p.Runs, Run{Demand: row(d.Demand), Node: uint32(d.Node), Count: d.Count})
+			}
+		}
 	}
 	for _, o := range r.Offers {
-		p.Offers = append(p.Offers, MakeOffer{Demand: o.Demand, Node: uint32(o.Node), Amount: s.ledger.Resources(o.Amount),
+		p.Offers = append(p.Offers, MakeOffer{Demand: row(o.Demand), Node: uint32(o.Node), Amount: s.ledger.Resources(o.Amount),
 			Ports: uint32(o.Amount[account.DimPorts])})
 	}
 	for i, why := range r.Why {
 		d := s.demandBy[demandKey{names[i].Plugin, names[i].Name}]
 		if why != sdk.ReasonNone && (d == nil || d.waiting != why) {
-			p.Waiting = append(p.Waiting, WaitReason{Demand: uint32(i), Reason: why})
+			p.Waiting = append(p.Waiting, WaitReason{Demand: row(uint32(i)), Reason: why})
 		}
 	}
 	if len(p.Runs) == 0 && len(p.Offers) == 0 && len(p.Waiting) == 0 && p.Refused == 0 {

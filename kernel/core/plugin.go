@@ -111,9 +111,9 @@ func (s *State) mayUse(p *sdk.Plugin, role sdk.RolePath) bool {
 }
 
 // Policy returns the policy at work and its generation; empty when there is
-// none.
+// none, or only one that is quarantined.
 func (s *State) Policy() (name sdk.PluginName, generation uint64) {
-	if p := s.plugins[s.policy]; p != nil {
+	if p := s.plugins[s.policy]; p != nil && !p.Quarantined {
 		return s.policy, p.Generation
 	}
 	return "", 0

@@ -39,7 +39,8 @@ func Restore(in *Snapshot) (*State, error) {
 		}
 	}
 	for _, f := range in.Frameworks {
-		fw := &framework{name: f.Name, seq: f.Seq, inbox: f.Inbox, store: map[string][]byte{}, timers: map[string]sdk.Time{}}
+		fw := &framework{name: f.Name, seq: f.Seq, inbox: f.Inbox, store: map[string][]byte{}, timers: map[string]sdk.Time{},
+			held: f.Held, parts: f.Parts}
 		for _, kv := range f.Store {
 			fw.store[kv.Key] = kv.Value
 		}
@@ -122,7 +123,7 @@ func (s *State) restoreTasks(in *Snapshot) ([]*group, error) {
 func (s *State) grant(n *node, role sdk.RolePath, k account.ClientKey, amount account.Vector, parts []PartRecord, for_ account.Purpose) account.Grant {
 	g := account.Grant{Node: n.row, Role: s.ledger.Role(role), Client: s.ledger.Client(k), Purpose: for_, Amount: amount}
 	for _, p := range parts {
-		g.Parts = append(g.Parts, account.Part{Role: s.ledger.Role(p.Role), Amount: account.Vector(p.Amount).Clone(len(s.ledger.Dims()))})
+		g.Parts = append(g.Parts, account.Part{Role: s.ledger.Role(p.Role), Amount: s.ledger.Vector(p.Amount, 0)})
 	}
 	return g
 }

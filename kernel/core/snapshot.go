@@ -65,6 +65,8 @@ type FrameworkState struct {
 	Inbox  []sdk.FrameworkEvent `msg:"i"`
 	Store  []sdk.KeyValue       `msg:"k"`
 	Timers []sdk.Timer          `msg:"t"`
+	Held   []sdk.Action         `msg:"h,omitempty"`
+	Parts  uint32               `msg:"p,omitempty"`
 }
 
 // GroupRecord is what some tasks share.
@@ -104,8 +106,8 @@ type TaskRecord struct {
 
 // PartRecord is what a task or offer took from a reservation.
 type PartRecord struct {
-	Role   sdk.RolePath `msg:"r"`
-	Amount []int64      `msg:"a"`
+	Role   sdk.RolePath  `msg:"r"`
+	Amount sdk.Resources `msg:"a"`
 }
 
 // OfferRecord is one standing offer.
@@ -169,7 +171,7 @@ func (s *State) Snapshot() *Snapshot {
 	}
 	for _, name := range s.frameworkNames() {
 		f := s.frameworks[name]
-		out.Frameworks = append(out.Frameworks, FrameworkState{name, f.seq, f.inbox, f.sortedStore(), f.sortedTimers()})
+		out.Frameworks = append(out.Frameworks, FrameworkState{name, f.seq, f.inbox, f.sortedStore(), f.sortedTimers(), f.held, f.parts})
 	}
 	rows := s.snapshotTasks(out)
 	for _, d := range s.demands {
@@ -204,7 +206,7 @@ func (s *State) snapshotTasks(out *Snapshot) map[*group]uint32 {
 func (s *State) parts(parts []account.Part) []PartRecord {
 	var out []PartRecord
 	for _, p := range parts {
-		out = append(out, PartRecord{s.ledger.RoleAccount(p.Role).Path, p.Amount})
+		out = append(out, PartRecord{s.ledger.RoleAccount(p.Role).Path, s.ledger.Resources(p.Amount)})
 	}
 	return out
 }

@@ -336,45 +336,79 @@ func (z *DemandRecord) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *FrameworkState) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 5
-	// string "n"
-	o = append(o, 0x85, 0xa1, 0x6e)
-	o, err = z.Name.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Name")
-		return
+	// check for omitted fields
+	zb0001Len := uint32(7)
+	var zb0001Mask uint8 /* 7 bits */
+	_ = zb0001Mask
+	if z.Held == nil {
+		zb0001Len--
+		zb0001Mask |= 0x20
 	}
-	// string "s"
-	o = append(o, 0xa1, 0x73)
-	o = msgp.AppendUint64(o, z.Seq)
-	// string "i"
-	o = append(o, 0xa1, 0x69)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Inbox)))
-	for za0001 := range z.Inbox {
-		o, err = z.Inbox[za0001].MarshalMsg(o)
+	if z.Parts == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x40
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "n"
+		o = append(o, 0xa1, 0x6e)
+		o, err = z.Name.MarshalMsg(o)
 		if err != nil {
-			err = msgp.WrapError(err, "Inbox", za0001)
+			err = msgp.WrapError(err, "Name")
 			return
 		}
-	}
-	// string "k"
-	o = append(o, 0xa1, 0x6b)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Store)))
-	for za0002 := range z.Store {
-		o, err = z.Store[za0002].MarshalMsg(o)
-		if err != nil {
-			err = msgp.WrapError(err, "Store", za0002)
-			return
+		// string "s"
+		o = append(o, 0xa1, 0x73)
+		o = msgp.AppendUint64(o, z.Seq)
+		// string "i"
+		o = append(o, 0xa1, 0x69)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Inbox)))
+		for za0001 := range z.Inbox {
+			o, err = z.Inbox[za0001].MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Inbox", za0001)
+				return
+			}
 		}
-	}
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Timers)))
-	for za0003 := range z.Timers {
-		o, err = z.Timers[za0003].MarshalMsg(o)
-		if err != nil {
-			err = msgp.WrapError(err, "Timers", za0003)
-			return
+		// string "k"
+		o = append(o, 0xa1, 0x6b)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Store)))
+		for za0002 := range z.Store {
+			o, err = z.Store[za0002].MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Store", za0002)
+				return
+			}
+		}
+		// string "t"
+		o = append(o, 0xa1, 0x74)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Timers)))
+		for za0003 := range z.Timers {
+			o, err = z.Timers[za0003].MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Timers", za0003)
+				return
+			}
+		}
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
+			// string "h"
+			o = append(o, 0xa1, 0x68)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Held)))
+			for za0004 := range z.Held {
+				o, err = z.Held[za0004].MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Held", za0004)
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x40) == 0 { // if not omitted
+			// string "p"
+			o = append(o, 0xa1, 0x70)
+			o = msgp.AppendUint32(o, z.Parts)
 		}
 	}
 	return
@@ -467,6 +501,31 @@ func (z *FrameworkState) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
+		case "h":
+			var zb0005 uint32
+			zb0005, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Held")
+				return
+			}
+			if cap(z.Held) >= int(zb0005) {
+				z.Held = (z.Held)[:zb0005]
+			} else {
+				z.Held = make([]sdk.Action, zb0005)
+			}
+			for za0004 := range z.Held {
+				bts, err = z.Held[za0004].UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Held", za0004)
+					return
+				}
+			}
+		case "p":
+			z.Parts, bts, err = msgp.ReadUint32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Parts")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -493,6 +552,11 @@ func (z *FrameworkState) Msgsize() (s int) {
 	for za0003 := range z.Timers {
 		s += z.Timers[za0003].Msgsize()
 	}
+	s += 2 + msgp.ArrayHeaderSize
+	for za0004 := range z.Held {
+		s += z.Held[za0004].Msgsize()
+	}
+	s += 2 + msgp.Uint32Size
 	return
 }
 
@@ -732,9 +796,10 @@ func (z *OfferRecord) MarshalMsg(b []byte) (o []byte, err error) {
 		}
 		// string "a"
 		o = append(o, 0xa1, 0x61)
-		o = msgp.AppendArrayHeader(o, uint32(len(z.Parts[za0001].Amount)))
-		for za0002 := range z.Parts[za0001].Amount {
-			o = msgp.AppendInt64(o, z.Parts[za0001].Amount[za0002])
+		o, err = z.Parts[za0001].Amount.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Parts", za0001, "Amount")
+			return
 		}
 	}
 	return
@@ -798,23 +863,10 @@ func (z *OfferRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 							return
 						}
 					case "a":
-						var zb0004 uint32
-						zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
+						bts, err = z.Parts[za0001].Amount.UnmarshalMsg(bts)
 						if err != nil {
 							err = msgp.WrapError(err, "Parts", za0001, "Amount")
 							return
-						}
-						if cap(z.Parts[za0001].Amount) >= int(zb0004) {
-							z.Parts[za0001].Amount = (z.Parts[za0001].Amount)[:zb0004]
-						} else {
-							z.Parts[za0001].Amount = make([]int64, zb0004)
-						}
-						for za0002 := range z.Parts[za0001].Amount {
-							z.Parts[za0001].Amount[za0002], bts, err = msgp.ReadInt64Bytes(bts)
-							if err != nil {
-								err = msgp.WrapError(err, "Parts", za0001, "Amount", za0002)
-								return
-							}
 						}
 					default:
 						bts, err = msgp.Skip(bts)
@@ -841,7 +893,7 @@ func (z *OfferRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 func (z *OfferRecord) Msgsize() (s int) {
 	s = 1 + 2 + z.Offer.Msgsize() + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Parts {
-		s += 1 + 2 + z.Parts[za0001].Role.Msgsize() + 2 + msgp.ArrayHeaderSize + (len(z.Parts[za0001].Amount) * (msgp.Int64Size))
+		s += 1 + 2 + z.Parts[za0001].Role.Msgsize() + 2 + z.Parts[za0001].Amount.Msgsize()
 	}
 	return
 }
@@ -859,9 +911,10 @@ func (z *PartRecord) MarshalMsg(b []byte) (o []byte, err error) {
 	}
 	// string "a"
 	o = append(o, 0xa1, 0x61)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Amount)))
-	for za0001 := range z.Amount {
-		o = msgp.AppendInt64(o, z.Amount[za0001])
+	o, err = z.Amount.MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Amount")
+		return
 	}
 	return
 }
@@ -891,23 +944,10 @@ func (z *PartRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				return
 			}
 		case "a":
-			var zb0002 uint32
-			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			bts, err = z.Amount.UnmarshalMsg(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Amount")
 				return
-			}
-			if cap(z.Amount) >= int(zb0002) {
-				z.Amount = (z.Amount)[:zb0002]
-			} else {
-				z.Amount = make([]int64, zb0002)
-			}
-			for za0001 := range z.Amount {
-				z.Amount[za0001], bts, err = msgp.ReadInt64Bytes(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Amount", za0001)
-					return
-				}
 			}
 		default:
 			bts, err = msgp.Skip(bts)
@@ -923,7 +963,7 @@ func (z *PartRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *PartRecord) Msgsize() (s int) {
-	s = 1 + 2 + z.Role.Msgsize() + 2 + msgp.ArrayHeaderSize + (len(z.Amount) * (msgp.Int64Size))
+	s = 1 + 2 + z.Role.Msgsize() + 2 + z.Amount.Msgsize()
 	return
 }
 
@@ -1241,29 +1281,30 @@ func (z *Snapshot) MarshalMsg(b []byte) (o []byte, err error) {
 			}
 			// string "a"
 			o = append(o, 0xa1, 0x61)
-			o = msgp.AppendArrayHeader(o, uint32(len(z.Offers[za0011].Parts[za0012].Amount)))
-			for za0013 := range z.Offers[za0011].Parts[za0012].Amount {
-				o = msgp.AppendInt64(o, z.Offers[za0011].Parts[za0012].Amount[za0013])
+			o, err = z.Offers[za0011].Parts[za0012].Amount.MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Offers", za0011, "Parts", za0012, "Amount")
+				return
 			}
 		}
 	}
 	// string "c"
 	o = append(o, 0xa1, 0x63)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Counts)))
-	for za0014 := range z.Counts {
-		o, err = z.Counts[za0014].MarshalMsg(o)
+	for za0013 := range z.Counts {
+		o, err = z.Counts[za0013].MarshalMsg(o)
 		if err != nil {
-			err = msgp.WrapError(err, "Counts", za0014)
+			err = msgp.WrapError(err, "Counts", za0013)
 			return
 		}
 	}
 	// string "l"
 	o = append(o, 0xa1, 0x6c)
 	o = msgp.AppendArrayHeader(o, uint32(len(z.Declines)))
-	for za0015 := range z.Declines {
-		o, err = z.Declines[za0015].MarshalMsg(o)
+	for za0014 := range z.Declines {
+		o, err = z.Declines[za0014].MarshalMsg(o)
 		if err != nil {
-			err = msgp.WrapError(err, "Declines", za0015)
+			err = msgp.WrapError(err, "Declines", za0014)
 			return
 		}
 	}
@@ -1626,23 +1667,10 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 										return
 									}
 								case "a":
-									var zb0018 uint32
-									zb0018, bts, err = msgp.ReadArrayHeaderBytes(bts)
+									bts, err = z.Offers[za0011].Parts[za0012].Amount.UnmarshalMsg(bts)
 									if err != nil {
 										err = msgp.WrapError(err, "Offers", za0011, "Parts", za0012, "Amount")
 										return
-									}
-									if cap(z.Offers[za0011].Parts[za0012].Amount) >= int(zb0018) {
-										z.Offers[za0011].Parts[za0012].Amount = (z.Offers[za0011].Parts[za0012].Amount)[:zb0018]
-									} else {
-										z.Offers[za0011].Parts[za0012].Amount = make([]int64, zb0018)
-									}
-									for za0013 := range z.Offers[za0011].Parts[za0012].Amount {
-										z.Offers[za0011].Parts[za0012].Amount[za0013], bts, err = msgp.ReadInt64Bytes(bts)
-										if err != nil {
-											err = msgp.WrapError(err, "Offers", za0011, "Parts", za0012, "Amount", za0013)
-											return
-										}
 									}
 								default:
 									bts, err = msgp.Skip(bts)
@@ -1663,40 +1691,40 @@ func (z *Snapshot) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				}
 			}
 		case "c":
-			var zb0019 uint32
-			zb0019, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			var zb0018 uint32
+			zb0018, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Counts")
 				return
 			}
-			if cap(z.Counts) >= int(zb0019) {
-				z.Counts = (z.Counts)[:zb0019]
+			if cap(z.Counts) >= int(zb0018) {
+				z.Counts = (z.Counts)[:zb0018]
 			} else {
-				z.Counts = make([]CountRecord, zb0019)
+				z.Counts = make([]CountRecord, zb0018)
 			}
-			for za0014 := range z.Counts {
-				bts, err = z.Counts[za0014].UnmarshalMsg(bts)
+			for za0013 := range z.Counts {
+				bts, err = z.Counts[za0013].UnmarshalMsg(bts)
 				if err != nil {
-					err = msgp.WrapError(err, "Counts", za0014)
+					err = msgp.WrapError(err, "Counts", za0013)
 					return
 				}
 			}
 		case "l":
-			var zb0020 uint32
-			zb0020, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			var zb0019 uint32
+			zb0019, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Declines")
 				return
 			}
-			if cap(z.Declines) >= int(zb0020) {
-				z.Declines = (z.Declines)[:zb0020]
+			if cap(z.Declines) >= int(zb0019) {
+				z.Declines = (z.Declines)[:zb0019]
 			} else {
-				z.Declines = make([]DeclineRecord, zb0020)
+				z.Declines = make([]DeclineRecord, zb0019)
 			}
-			for za0015 := range z.Declines {
-				bts, err = z.Declines[za0015].UnmarshalMsg(bts)
+			for za0014 := range z.Declines {
+				bts, err = z.Declines[za0014].UnmarshalMsg(bts)
 				if err != nil {
-					err = msgp.WrapError(err, "Declines", za0015)
+					err = msgp.WrapError(err, "Declines", za0014)
 					return
 				}
 			}
@@ -1754,16 +1782,16 @@ func (z *Snapshot) Msgsize() (s int) {
 	for za0011 := range z.Offers {
 		s += 1 + 2 + z.Offers[za0011].Offer.Msgsize() + 2 + msgp.ArrayHeaderSize
 		for za0012 := range z.Offers[za0011].Parts {
-			s += 1 + 2 + z.Offers[za0011].Parts[za0012].Role.Msgsize() + 2 + msgp.ArrayHeaderSize + (len(z.Offers[za0011].Parts[za0012].Amount) * (msgp.Int64Size))
+			s += 1 + 2 + z.Offers[za0011].Parts[za0012].Role.Msgsize() + 2 + z.Offers[za0011].Parts[za0012].Amount.Msgsize()
 		}
 	}
 	s += 2 + msgp.ArrayHeaderSize
-	for za0014 := range z.Counts {
-		s += z.Counts[za0014].Msgsize()
+	for za0013 := range z.Counts {
+		s += z.Counts[za0013].Msgsize()
 	}
 	s += 2 + msgp.ArrayHeaderSize
-	for za0015 := range z.Declines {
-		s += z.Declines[za0015].Msgsize()
+	for za0014 := range z.Declines {
+		s += z.Declines[za0014].Msgsize()
 	}
 	return
 }
@@ -1805,9 +1833,10 @@ func (z *TaskRecord) MarshalMsg(b []byte) (o []byte, err error) {
 		}
 		// string "a"
 		o = append(o, 0xa1, 0x61)
-		o = msgp.AppendArrayHeader(o, uint32(len(z.Parts[za0002].Amount)))
-		for za0003 := range z.Parts[za0002].Amount {
-			o = msgp.AppendInt64(o, z.Parts[za0002].Amount[za0003])
+		o, err = z.Parts[za0002].Amount.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Parts", za0002, "Amount")
+			return
 		}
 	}
 	// string "c"
@@ -1940,23 +1969,10 @@ func (z *TaskRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 							return
 						}
 					case "a":
-						var zb0005 uint32
-						zb0005, bts, err = msgp.ReadArrayHeaderBytes(bts)
+						bts, err = z.Parts[za0002].Amount.UnmarshalMsg(bts)
 						if err != nil {
 							err = msgp.WrapError(err, "Parts", za0002, "Amount")
 							return
-						}
-						if cap(z.Parts[za0002].Amount) >= int(zb0005) {
-							z.Parts[za0002].Amount = (z.Parts[za0002].Amount)[:zb0005]
-						} else {
-							z.Parts[za0002].Amount = make([]int64, zb0005)
-						}
-						for za0003 := range z.Parts[za0002].Amount {
-							z.Parts[za0002].Amount[za0003], bts, err = msgp.ReadInt64Bytes(bts)
-							if err != nil {
-								err = msgp.WrapError(err, "Parts", za0002, "Amount", za0003)
-								return
-							}
 						}
 					default:
 						bts, err = msgp.Skip(bts)
@@ -2023,7 +2039,7 @@ func (z *TaskRecord) Msgsize() (s int) {
 	}
 	s += 2 + msgp.ArrayHeaderSize
 	for za0002 := range z.Parts {
-		s += 1 + 2 + z.Parts[za0002].Role.Msgsize() + 2 + msgp.ArrayHeaderSize + (len(z.Parts[za0002].Amount) * (msgp.Int64Size))
+		s += 1 + 2 + z.Parts[za0002].Role.Msgsize() + 2 + z.Parts[za0002].Amount.Msgsize()
 	}
 	s += 2 + z.Created.Msgsize() + 2 + z.Goal.Msgsize() + 2 + z.GoalReason.Msgsize() + 2 + z.Grace.Msgsize() + 2 + msgp.BoolSize + 2 + z.Status.Msgsize()
 	return

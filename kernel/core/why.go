@@ -16,7 +16,7 @@ func (s *State) Why(ref sdk.Ref) (*sdk.Why, error) {
 	}
 	w := &sdk.Why{Ref: ref}
 	for _, d := range s.openDemands(ref) {
-		x := s.book.Explain(d.shape, d.Count, d.waitingFor(s.now))
+		x := s.book.Explain(d.shape, d.Count, s.waitingFor(d))
 		if d.NotBefore > s.now {
 			x.Message = "held back until " + d.NotBefore.String() + " after failures: " + doc.Status.Message
 			x.Reason = sdk.ReasonBackoff

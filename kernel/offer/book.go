@@ -80,7 +80,7 @@ func (b *Book) AddNode(n *sdk.Node) account.NodeRow {
 func (b *Book) NodeChanged(row account.NodeRow) {
 	e := b.nodes[row]
 	e.usable = e.node.Liveness == sdk.NodeUp && !e.node.Cordoned
-	e.ports.pool = e.node.Machine.Ports
+	e.ports.pool = poolOf(e.node.Machine.Ports)
 	for _, c := range b.classes {
 		c.set(row, c.admits(e.node))
 	}

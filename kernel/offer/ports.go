@@ -1,12 +1,32 @@
 package offer
 
-import "github.com/drupe-os/drupe/sdk"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/drupe-os/drupe/sdk"
+)
 
 // portSet is the pool of host ports of one node and which of them are taken.
 type portSet struct {
 	pool  []sdk.Range
 	taken map[uint16]bool
 	next  uint16 // where the search for a free port begins
+}
+
+// poolOf makes a pool of the ranges a node states: sorted, each port once,
+// without port 0, which is none.
+func poolOf(ranges []sdk.Range) []sdk.Range {
+	var out []sdk.Range
+	for _, r := range slices.SortedFunc(slices.Values(ranges), func(a, b sdk.Range) int { return cmp.Compare(a.First, b.First) }) {
+		r.First = max(r.First, 1)
+		if k := len(out) - 1; k >= 0 && r.First <= out[k].Last {
+			out[k].Last = max(out[k].Last, r.Last)
+		} else if r.First <= r.Last {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // size is the number of ports in the pool.

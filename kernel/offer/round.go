@@ -50,6 +50,9 @@ type Proposal struct {
 	Amount account.Vector
 }
 
+// WantsPorts reports whether a demand of the batch asks for certain host ports.
+func (r *Round) WantsPorts(demand uint32) bool { return r.open[demand].Shape.WantsPorts() }
+
 type try struct {
 	ref    sdk.Ref
 	placed Placed
@@ -169,8 +172,15 @@ func (r *Round) Candidates(demand uint32, s policy.Strategy, out []uint32) int {
 	if int(demand) >= len(r.open) || len(out) == 0 {
 		return 0
 	}
-	n := 0
-	r.book.search(r.open[demand].Shape, s, func(row account.NodeRow) bool {
+	n, shape := 0, r.open[demand].Shape
+	limited := r.book.limited(shape)
+	if limited && !r.book.anyReserved(shape) {
+		return 0
+	}
+	r.book.search(shape, s, func(row account.NodeRow) bool {
+		if limited && !r.book.spared(row, shape) {
+			return true
+		}
 		out[n] = uint32(row)
 		n++
 		return n < len(out)

@@ -19,19 +19,45 @@ func (r *Round) find(demand uint32, s policy.Strategy) (account.NodeRow, sdk.Rea
 	if len(r.book.nodes) == 0 {
 		return 0, sdk.ReasonNoNodes
 	}
-	if _, _, ok := r.book.ledger.Limited(shape.Role, shape.Need, nil); !ok && !r.book.anyReserved(shape) {
+	limited := r.book.limited(shape)
+	if limited && !r.book.anyReserved(shape) {
 		return 0, sdk.ReasonQuotaLimit
 	}
 	found, ok := account.NodeRow(0), false
 	r.book.front = s != policy.Spread
 	r.book.search(shape, s, func(row account.NodeRow) bool {
+		if limited && !r.book.spared(row, shape) {
+			return true
+		}
 		found, ok = row, true
 		return false
 	})
-	if !ok {
-		return 0, r.book.mostly(shape)
+	switch {
+	case ok:
+		return found, sdk.ReasonNone
+	case limited:
+		return 0, sdk.ReasonQuotaLimit
 	}
-	return found, sdk.ReasonNone
+	return 0, r.book.mostly(shape)
+}
+
+// limited reports whether a role is at its limit for one more instance that
+// takes nothing from a reservation.
+func (b *Book) limited(s *Shape) bool {
+	_, _, ok := b.ledger.Limited(s.Role, s.Need, nil)
+	return !ok
+}
+
+// spared reports whether an instance on a node would take so much from
+// reservations, which count against the limits already, that no limit is in the
+// way.
+func (b *Book) spared(row account.NodeRow, s *Shape) bool {
+	parts, ok := b.ledger.Split(row, s.Role, s.Need)
+	if ok && parts != nil {
+		_, _, ok = b.ledger.Limited(s.Role, s.Need, parts)
+		return ok
+	}
+	return false
 }
 
 // anyReserved reports whether a reservation may serve the shape's role, so that
@@ -156,9 +182,6 @@ func (b *Book) mostly(s *Shape) sdk.Reason {
 		if k > n || k == n && why < most {
 			most, n = why, k
 		}
-	}
-	if most == sdk.ReasonNone {
-		return sdk.ReasonQuotaLimit
 	}
 	return most
 }

@@ -2,6 +2,7 @@ package offer
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/drupe-os/drupe/kernel/account"
 	"github.com/drupe-os/drupe/sdk"
@@ -72,6 +73,11 @@ func (c *class) admits(n *sdk.Node) bool {
 		}
 	}
 	return true
+}
+
+// WantsPorts reports whether the shape asks for certain host ports.
+func (s *Shape) WantsPorts() bool {
+	return slices.ContainsFunc(s.Ports, func(p sdk.PortRequest) bool { return p.Host != 0 })
 }
 
 // NewShape compiles a demand. Errors: Invalid for a constraint without meaning.

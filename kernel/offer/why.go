@@ -195,6 +195,3 @@ func (b *Book) anyFits(s *Shape) bool {
 	}
 	return false
 }
-
-// Eligible counts the nodes whose attributes meet a shape's static constraints.
-func (s *Shape) Eligible() int { return s.class.count }
