@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -53,11 +54,17 @@ func (s *callStats) of(name sdk.PluginName) (uint64, sdk.Latency) {
 // installBuiltin installs the plugins the server brings along, unless the
 // cluster has them, and puts the default policy to work in a new cluster.
 func (k *Kernel) installBuiltin() error {
-	for _, module := range k.cfg.Builtin {
-		p, err := k.cfg.Plugins.Install(k.ctx, module)
-		if err != nil {
-			return err
-		}
+	// Together, because checking a module takes most of a server's start.
+	plugins, errs := make([]sdk.Plugin, len(k.cfg.Builtin)), make([]error, len(k.cfg.Builtin))
+	var wg sync.WaitGroup
+	for i, module := range k.cfg.Builtin {
+		wg.Go(func() { plugins[i], errs[i] = k.cfg.Plugins.Install(k.ctx, module) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, p := range plugins {
 		k.mu.RLock()
 		have, err := k.state.Plugin(p.Manifest.Name)
 		k.mu.RUnlock()

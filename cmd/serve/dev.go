@@ -35,6 +35,7 @@ func Dev(ctx context.Context, o cli.DevOptions, st cli.Streams) (err error) {
 		defer home()
 		defer os.RemoveAll(data)
 	}
+	go keeper() // unpacked while the server starts
 	s, err := startServer(ctx, serverConfig{Data: filepath.Join(data, "server"), Listen: o.Listen, Agents: "127.0.0.1:0",
 		Name: "dev", Cache: cacheDir(st.Getenv, data), Plugins: o.Plugins, Log: log})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"embed"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -48,13 +49,14 @@ func builtin() ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out [][]byte
-	for _, n := range names {
-		b, err := unpack(strings.TrimSuffix(filepath.Base(n), ".gz"))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, b)
+	out, errs := make([][]byte, len(names)), make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, n := range names {
+		wg.Go(func() { out[i], errs[i] = unpack(strings.TrimSuffix(filepath.Base(n), ".gz")) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	if len(out) == 0 {
 		_, err := unpack("drf.wasm")

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -331,6 +332,7 @@ func Server(ctx context.Context, o cli.ServerOptions, st cli.Streams) error {
 	}
 	st.Printf("server %s answers at %s\n", s.cfg.Name, s.address)
 	st.Printf("nodes join with: drupe agent --data FOLDER --server %s --join-token %s\n", strings.TrimPrefix(s.address, "https://"), tokenFile)
+	debug.FreeOSMemory() // the start took much more than the server needs
 	<-ctx.Done()
 	return nil
 }
