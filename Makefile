@@ -4,7 +4,7 @@
 #   make demo       an embedded cluster runs examples/hello; DEMO_EXIT=1 ends it
 #   make test       vet, unit, scenario, simulation and container tests
 #   make race       the concurrent packages under the race detector
-#   make bench      the figures of conformance/BENCHMARKS.md
+#   make bench      measures the figures of conformance/BENCHMARKS.md
 #   make soak       the simulator over many seeds (SEEDS=, NODES=)
 #   make conformance CASES=dir   the policy cases, and those of a folder
 #   make generate   what is generated from sources
@@ -40,7 +40,7 @@ deps: .build/deps
 	fi
 	@touch $@
 
-# --- plugins: Go sources to signed-for modules ----------------------------------
+# --- plugins: Go sources to modules that carry their manifest -------------------
 
 plugins: $(PLUGINS:%=bin/plugins/%.wasm)
 bin/plugin-pack: $(GOFILES) $(CUEFILES) | .build/deps
