@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -48,8 +49,22 @@ func (s *sessions) is(n sdk.NodeID, session uint64) bool {
 // run. Errors: those of the commit; the node is not connected then.
 func (k *Kernel) AgentConnected(node sdk.NodeID, session uint64, h *sdk.Hello) error {
 	k.sessions.set(node, session)
-	_, err := k.one(k.ctx, "agent/"+string(node), core.Command{Connect: &core.ConnectNode{
-		Node: node, Name: h.Name, Machine: h.Machine, Tasks: h.Tasks}})
+	tell := core.Command{Report: &core.ReportStatuses{Node: node, Statuses: clip(h.Tasks)}}
+	connect := &core.ConnectNode{Node: node, Name: h.Name, Machine: h.Machine, Tasks: h.Tasks}
+	cmds := []core.Command{{Connect: connect}}
+	if tell.Msgsize() > entrySize/2 {
+		// Too much for one entry. Which tasks the node knows comes first, as
+		// statuses that tell nothing new, and how they are after that.
+		connect.Tasks = make([]sdk.TaskStatus, len(h.Tasks))
+		for i := range h.Tasks {
+			connect.Tasks[i].Task = h.Tasks[i].Task
+		}
+		cmds = append(cmds, tell)
+	}
+	results, err := k.proposeAll(k.ctx, "agent/"+string(node), cmds)
+	if err == nil && results[0].Fault != nil {
+		err = results[0].Fault
+	}
 	if err != nil {
 		k.sessions.drop(node, session)
 		return err
@@ -115,10 +130,24 @@ type report struct {
 
 // AgentReport takes in a report; it is acknowledged when it is committed.
 func (k *Kernel) AgentReport(node sdk.NodeID, session uint64, r *sdk.Report) {
+	r.Statuses = clip(r.Statuses)
 	select {
 	case k.reports <- report{node, session, r}:
 	case <-k.ctx.Done():
 	}
+}
+
+// maxMessage bounds what a node may say about a task, in bytes.
+const maxMessage = 4 << 10
+
+// clip shortens messages that are too long for the log.
+func clip(statuses []sdk.TaskStatus) []sdk.TaskStatus {
+	for i := range statuses {
+		if m := &statuses[i].Message; len(*m) > maxMessage {
+			*m = strings.ToValidUTF8((*m)[:maxMessage], "")
+		}
+	}
+	return statuses
 }
 
 // reportsPerEntry bounds the statuses committed at once.
@@ -158,7 +187,7 @@ func (k *Kernel) commitReports(batch []report) {
 	if len(cmds) == 0 {
 		return
 	}
-	if _, err := k.propose(k.ctx, "agents", cmds...); err != nil {
+	if _, err := k.proposeAll(k.ctx, "agents", cmds); err != nil {
 		// Not acknowledged: the agents send them again.
 		k.log.Warn("reports not committed", "error", err)
 		return

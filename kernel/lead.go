@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/drupe-os/drupe/kernel/core"
-	"github.com/drupe-os/drupe/kernel/replica"
 	"github.com/drupe-os/drupe/sdk"
 )
 
@@ -26,6 +25,7 @@ func (k *Kernel) lead() {
 		if !k.isLeader() {
 			if k.replica.IsLeader() {
 				k.becomes(true)
+				timer.Reset(again) // in case that failed
 			}
 			continue
 		}
@@ -68,68 +68,51 @@ func (k *Kernel) becomes(leader bool) {
 // takeTurn lets the plugins act on what happened, commits what they want, and
 // returns how long to wait if nothing else happens.
 func (k *Kernel) takeTurn() time.Duration {
-	cmds, again := k.turn.Next(k.ctx)
+	cmds, retry := k.turn.Next(k.ctx)
 	if len(cmds) == 0 {
 		k.mu.RLock()
-		due := k.state.Due()
+		next := earlier(retry, k.state.Due())
 		k.mu.RUnlock()
-		if due != 0 && due <= now() {
-			k.propose(k.ctx, "kernel") // an empty entry carries the time
-			return 0
+		switch wait := next.Sub(now()).Std(); {
+		case next == 0:
+			return time.Hour
+		case wait > 0:
+			return wait
 		}
-		return until(again, due)
+		// The state's clock has to move: an empty entry carries the time.
+		if _, err := k.propose(k.ctx, "kernel"); err != nil {
+			return again
+		}
+		return 0
 	}
 	if !k.commit(cmds) {
 		k.turn.Lost(k.ctx)
-		return 100 * time.Millisecond
+		return again
 	}
 	return 0
 }
 
-// until is the time from now to the earlier of two moments; 0 is never.
-func until(a, b sdk.Time) time.Duration {
+// again is how long the leader waits after what it wanted could not be
+// committed.
+const again = 100 * time.Millisecond
+
+// earlier returns the earlier of two moments, of which 0 is never.
+func earlier(a, b sdk.Time) sdk.Time {
 	if a == 0 || b != 0 && b < a {
-		a = b
+		return b
 	}
-	if a == 0 {
-		return time.Hour
-	}
-	return max(0, a.Sub(now()).Std())
+	return a
 }
 
-// commit proposes a turn's commands, in as few entries as their size allows,
-// and tells the turn what became of them.
+// commit commits a turn's commands and tells the turn what became of them.
 func (k *Kernel) commit(cmds []core.Command) bool {
-	var futures []replica.Future
-	for begin := 0; begin < len(cmds); {
-		end, size := begin, 0
-		for end < len(cmds) && (end == begin || size+cmds[end].Msgsize() < entrySize) {
-			size += cmds[end].Msgsize()
-			end++
-		}
-		f, err := k.send("kernel", cmds[begin:end])
-		if err != nil {
-			k.log.Error("a turn cannot be committed", "error", err)
-			return false
-		}
-		futures = append(futures, f)
-		begin = end
-	}
-	var results []core.Result
-	for _, f := range futures {
-		r, err := wait(k.ctx, f)
-		if err != nil {
-			k.log.Warn("a turn was not committed", "error", err)
-			return false
-		}
-		results = append(results, r...)
+	results, err := k.proposeAll(k.ctx, "kernel", cmds)
+	if err != nil {
+		k.log.Warn("a turn was not committed", "error", err)
+		return false
 	}
 	if more := k.turn.Committed(k.ctx, cmds, results); len(more) > 0 {
 		k.propose(k.ctx, "kernel", more...)
 	}
 	return true
 }
-
-// entrySize is what an entry of a turn should stay below, in the codec's upper
-// estimate, which is a few times the size in the end.
-const entrySize = 512 << 10

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -38,6 +39,8 @@ const (
 	eventsPerCall  = 512    // told to one framework at once
 	placesPerTurn  = 16_384 // instances placed
 	failuresToQuit = 5      // failed calls in a row after which a plugin is quarantined
+	refusalsToQuit = 20     // refused answers in a row after which one is
+	answerSize     = 32 << 20
 	firstRetry     = 100 * sdk.Millisecond
 )
 
@@ -66,6 +69,7 @@ type guest struct {
 	framework  Framework
 	seen       uint64   // events a fresh framework knows from its World
 	failures   int      // in a row
+	refusals   int      // in a row
 	retry      sdk.Time // not called before
 }
 
@@ -152,11 +156,34 @@ func (t *Turn) tell(ctx context.Context, name sdk.PluginName, now sdk.Time) (*co
 	for _, line := range answer.Logs {
 		t.Logf(name, line)
 	}
+	if err := checkSize(name, answer); err != nil {
+		return nil, t.failed(ctx, g, &p, now, err), g.retry
+	}
 	commit.Actions = answer.Actions
 	if fresh && len(commit.Actions) == 0 {
-		return nil, nil, now // come again at once: its events wait
+		return t.tell(ctx, name, now) // there is nothing to commit; its events wait
 	}
 	return commit, nil, 0
+}
+
+// checkSize proves that the log can hold an answer. Errors: *host.CallError.
+func checkSize(name sdk.PluginName, a *sdk.FrameworkAnswer) error {
+	total := 0
+	for i := range a.Actions {
+		n := a.Actions[i].Msgsize()
+		if n > core.MaxAction {
+			b, err := a.Actions[i].MarshalMsg(nil)
+			if n = len(b); err != nil || n > core.MaxAction {
+				return &host.CallError{Plugin: name, Reason: sdk.ReasonAnswerTooLong,
+					Detail: fmt.Sprintf("action %d takes %d bytes, more than %d", i, n, core.MaxAction)}
+			}
+		}
+		if total += n; total > answerSize {
+			return &host.CallError{Plugin: name, Reason: sdk.ReasonAnswerTooLong,
+				Detail: fmt.Sprintf("its answer takes more than %d bytes", answerSize)}
+		}
+	}
+	return nil
 }
 
 // place runs the policy over what is wanted, together with what commits are
@@ -250,7 +277,7 @@ func (g *guest) discard(ctx context.Context) {
 func (t *Turn) failed(ctx context.Context, g *guest, p *sdk.Plugin, now sdk.Time, err error) *core.RejectPlugin {
 	g.discard(ctx)
 	g.retry = now.Add(firstRetry << min(g.failures, 6))
-	g.failures++
+	g.failures, g.refusals = g.failures+1, 0
 	t.Logf(p.Manifest.Name, "failed: "+err.Error())
 	r := &core.RejectPlugin{Plugin: p.Manifest.Name, Generation: p.Generation, Reason: sdk.ReasonTrap, Message: err.Error(),
 		Quarantine: g.failures >= failuresToQuit}
@@ -261,8 +288,9 @@ func (t *Turn) failed(ctx context.Context, g *guest, p *sdk.Plugin, now sdk.Time
 }
 
 // Committed tells the turn what became of its commands. A framework whose
-// commit was refused has a memory of what never happened: it starts anew. The
-// returned commands quarantine those that do so again and again.
+// answer was refused is told so by its next event and goes on: it knows best
+// what to take back. The returned commands quarantine those that are refused
+// again and again.
 func (t *Turn) Committed(ctx context.Context, cmds []core.Command, results []core.Result) []core.Command {
 	var out []core.Command
 	for i := range cmds {
@@ -275,18 +303,17 @@ func (t *Turn) Committed(ctx context.Context, cmds []core.Command, results []cor
 			continue
 		}
 		if results[i].Fault == nil {
-			g.failures = 0
+			g.refusals = 0
+			if c.Consumed > 0 { // a start alone proves little
+				g.failures = 0
+			}
 			continue
 		}
-		t.Lock.Lock()
-		p, err := t.State().Plugin(c.Plugin)
-		now := t.State().Now()
-		t.Lock.Unlock()
-		if err != nil {
-			continue
-		}
-		if r := t.failed(ctx, g, &p, now, results[i].Fault); r.Quarantine {
-			out = append(out, core.Command{Reject: r})
+		t.Logf(c.Plugin, "refused: "+results[i].Fault.Error())
+		if g.refusals++; g.refusals >= refusalsToQuit {
+			g.discard(ctx)
+			out = append(out, core.Command{Reject: &core.RejectPlugin{Plugin: c.Plugin, Generation: c.Generation,
+				Reason: sdk.ReasonAnswerInvalid, Message: results[i].Fault.Error(), Quarantine: true}})
 		}
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/framework"
 	"github.com/drupe-os/drupe/sdk/policy"
+	"github.com/drupe-os/drupe/sdk/wire"
 )
 
 // NativePolicy runs a policy's source without the sandbox: the twin of Policy,
@@ -34,22 +35,40 @@ type NativeFramework struct {
 // NativeOf wraps what makes a framework.
 func NativeOf(make func() framework.Framework) *NativeFramework { return &NativeFramework{make: make} }
 
-// Start gives a fresh instance the world.
+// Start gives a fresh instance the world: a copy, as in the sandbox, so that
+// nothing the framework does to it reaches the kernel. Errors: those of copying.
 func (n *NativeFramework) Start(_ context.Context, w *sdk.World) (*sdk.FrameworkAnswer, error) {
+	start := &sdk.FrameworkStart{}
+	if err := copied(&sdk.FrameworkStart{World: *w}, start); err != nil {
+		return nil, err
+	}
 	n.run = n.make()
 	c := &framework.Call{Now: w.Now}
-	n.run.Start(w, c)
+	n.run.Start(&start.World, c)
 	return &sdk.FrameworkAnswer{Actions: c.Actions, Logs: c.Logs}, nil
 }
 
-// Call hands over what happened. Errors: Unavailable before Start.
+// Call hands over a copy of what happened. Errors: Unavailable before Start,
+// and those of copying.
 func (n *NativeFramework) Call(_ context.Context, now sdk.Time, events []sdk.FrameworkEvent) (*sdk.FrameworkAnswer, error) {
 	if n.run == nil {
 		return nil, sdk.Errorf(sdk.Unavailable, "plugin", "it has not been started")
 	}
+	call := &sdk.FrameworkCall{}
+	if err := copied(&sdk.FrameworkCall{Now: now, Events: events}, call); err != nil {
+		return nil, err
+	}
 	c := &framework.Call{Now: now}
-	n.run.Handle(events, c)
+	n.run.Handle(call.Events, c)
 	return &sdk.FrameworkAnswer{Actions: c.Actions, Logs: c.Logs}, nil
+}
+
+func copied(from wire.Marshaler, to wire.Unmarshaler) error {
+	b, err := from.MarshalMsg(nil)
+	if err != nil {
+		return sdk.Errorf(sdk.Internal, "plugin", "encode its call: %v", err)
+	}
+	return wire.Decode(b, to)
 }
 
 // Close forgets the instance.
