@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -25,10 +26,6 @@ var prune = []string{"usr/share/doc", "usr/share/man", "usr/share/lintian", "usr
 // debian downloads the packages and all they depend on into tmp, unpacks them
 // without running their scripts, and returns what they hold.
 func debian(tmp string, packages []string) ([]oci.File, error) {
-	names, err := closure(packages)
-	if err != nil {
-		return nil, err
-	}
 	downloads, root := filepath.Join(tmp, "deb"), filepath.Join(tmp, "root")
 	for _, d := range []string{downloads, root} {
 		if err := os.Mkdir(d, 0o755); err != nil {
@@ -39,8 +36,15 @@ func debian(tmp string, packages []string) ([]oci.File, error) {
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return nil, err
 	}
-	if _, err := tool(downloads, "apt-get", append([]string{"-o", "APT::Sandbox::User=root", "download"}, names...)...); err != nil {
-		return nil, err
+	if err := download(downloads, packages); err != nil {
+		// The lists of packages are missing on a new machine, or older than what
+		// the archive has.
+		if _, updating := tool("", "apt-get", "update"); updating != nil {
+			return nil, errors.Join(err, updating)
+		}
+		if err := download(downloads, packages); err != nil {
+			return nil, err
+		}
 	}
 	debs, err := filepath.Glob(filepath.Join(downloads, "*.deb"))
 	if err != nil {
@@ -54,6 +58,16 @@ func debian(tmp string, packages []string) ([]oci.File, error) {
 	return tree(root)
 }
 
+// download gets the packages and all they depend on into a folder.
+func download(dir string, packages []string) error {
+	names, err := closure(packages)
+	if err != nil {
+		return err
+	}
+	_, err = tool(dir, "apt-get", append([]string{"-o", "APT::Sandbox::User=root", "download"}, names...)...)
+	return err
+}
+
 // closure returns the packages and all they depend on, real packages only,
 // sorted.
 func closure(packages []string) ([]string, error) {
@@ -61,7 +75,7 @@ func closure(packages []string) ([]string, error) {
 		"--no-breaks", "--no-replaces", "--no-enhances"}
 	out, err := tool("", "apt-cache", append(args, packages...)...)
 	if err != nil {
-		return nil, fmt.Errorf("%w\nrun apt-get update and try again", err)
+		return nil, err
 	}
 	// Walked again here, so that what only a skipped package needs is left out.
 	needs := map[string][]string{}
