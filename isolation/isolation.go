@@ -2,7 +2,7 @@
 // isolation on its machine: create, start, wait, signal, measure, remove.
 //
 // Implementations: isolation/runc (containers through the keeper) and
-// isolation/fake (in memory, for the simulator and for tests).
+// isolation/fake (in memory, for tests).
 package isolation
 
 import (

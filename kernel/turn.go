@@ -54,7 +54,8 @@ type Turn struct {
 	Loader Loader
 	// Logf is told of what plugins log and how they fail.
 	Logf func(plugin sdk.PluginName, line string)
-	// Observe is told how long a call took, in microseconds. May be nil.
+	// Clock counts microseconds; Calls is told how many a call took. Both may
+	// be nil.
 	Clock func() int64
 	Calls func(plugin sdk.PluginName, micros int64)
 

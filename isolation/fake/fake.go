@@ -1,4 +1,4 @@
-// Package fake is a Runtime in memory, for tests and the simulator. Nothing
+// Package fake is a Runtime in memory, for tests. Nothing
 // happens in it by itself: containers stop when Exit says so. It starts no
 // goroutine and reads no clock but the one it is given, so the same calls give
 // the same answers.
