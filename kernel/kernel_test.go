@@ -197,10 +197,10 @@ func TestMoreThanOneEntryHolds(t *testing.T) {
 		}
 		r.apply(list...)
 	}
-	m.frameworks["svc"] = open
 	r.stop()
 	close(asleep)
 	r.close()
+	m.frameworks["svc"] = open
 	r.open()
 	r.until("all is wanted", func() bool { return r.Summary().Waiting == docs })
 	r.connect("n1", docs*100)

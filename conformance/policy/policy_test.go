@@ -14,11 +14,27 @@ var update = flag.Bool("update", false, "write what the native drf policy does i
 
 // TestNative plays every case on the policy's native code.
 func TestNative(t *testing.T) {
-	playAll(t, func() Allocator { return Native(fair.New()) })
+	playAll(t, reference, func() Allocator { return Native(fair.New()) })
+}
+
+// TestCasesOnTheKernel plays every case on the kernel's own books: what holds by
+// definition must hold there.
+func TestCasesOnTheKernel(t *testing.T) {
+	playAll(t, kernel, func() Allocator { return Native(fair.New()) })
+}
+
+// A ground is what a case is played on; err tells afterwards whether it held.
+type ground func() (c Cluster, err func() error)
+
+func reference() (Cluster, func() error) { return NewReference(), func() error { return nil } }
+
+func kernel() (Cluster, func() error) {
+	k := NewKernel()
+	return k, k.Err
 }
 
 // playAll plays the cases of testdata, and of the folder CASES if it is set.
-func playAll(t *testing.T, policy func() Allocator) {
+func playAll(t *testing.T, on ground, policy func() Allocator) {
 	folders := []string{"testdata"}
 	if more := os.Getenv("CASES"); more != "" {
 		folders = append(folders, more)
@@ -29,17 +45,21 @@ func playAll(t *testing.T, policy func() Allocator) {
 			t.Fatalf("no cases in %s (%v)", folder, err)
 		}
 		for _, f := range files {
-			t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) { playOne(t, f, policy()) })
+			t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) { playOne(t, f, on, policy()) })
 		}
 	}
 }
 
-func playOne(t *testing.T, file string, policy Allocator) {
+func playOne(t *testing.T, file string, on ground, policy Allocator) {
 	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Play(string(want), NewReference(), policy)
+	cluster, held := on()
+	got, err := Play(string(want), cluster, policy)
+	if err == nil {
+		err = held()
+	}
 	if err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}

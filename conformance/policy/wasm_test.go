@@ -25,14 +25,16 @@ func (s sandboxed) Allocate(b *api.Batch, ix api.Index) error {
 // .wasm file to be tried instead.
 func TestWasm(t *testing.T) {
 	m := installed(t, os.Getenv("POLICY"))
-	playAll(t, func() Allocator {
+	boxed := func() Allocator {
 		p, err := m.Policy(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { p.Close(context.Background()) })
 		return sandboxed{p}
-	})
+	}
+	t.Run("reference", func(t *testing.T) { playAll(t, reference, boxed) })
+	t.Run("kernel", func(t *testing.T) { playAll(t, kernel, boxed) })
 }
 
 // installed compiles a policy for the test; drf, freshly built, when file is "".
