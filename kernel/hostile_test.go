@@ -132,6 +132,7 @@ func TestHostileFrameworks(t *testing.T) {
 // A framework that fails for a while is tried again by the passing of time
 // alone, and its failures are forgiven once it has done something.
 func TestFailuresAreForgiven(t *testing.T) {
+	t.Parallel()
 	var calls atomic.Int64
 	m := native()
 	m.frameworks["bad"] = func() Framework {
@@ -180,6 +181,7 @@ func (b broken) Close(context.Context) error { return nil }
 // A policy that keeps failing gives way to the one before it; without one,
 // demands wait and say why.
 func TestPolicyThatFails(t *testing.T) {
+	t.Parallel()
 	var calls atomic.Int64
 	m := native()
 	m.policies["broken"] = func() Policy { return broken{&calls} }
@@ -192,7 +194,7 @@ func TestPolicyThatFails(t *testing.T) {
 	}
 	r.apply(service("hello", 2))
 	r.until("the one before it placed them", func() bool { return r.running("hello") == 2 })
-	if v := r.Policy(); v.Active != "drf" || v.By != "kernel" {
+	if v := r.Policy(); v.Active != "even" || v.By != "kernel" {
 		t.Errorf("policy %+v", v)
 	}
 	if p := r.plugin("broken"); !p.Quarantined || p.Rejected != failuresToQuit || calls.Load() != failuresToQuit {
@@ -204,6 +206,7 @@ func TestPolicyThatFails(t *testing.T) {
 }
 
 func TestOnlyPolicyFails(t *testing.T) {
+	t.Parallel()
 	var calls atomic.Int64
 	m := native()
 	m.policies["broken"] = func() Policy { return broken{&calls} }
@@ -218,7 +221,7 @@ func TestOnlyPolicyFails(t *testing.T) {
 	if err != nil || len(w.Demands) != 1 || w.Demands[0].Reason != sdk.ReasonNoPolicy {
 		t.Errorf("why: %+v, %v", w, err)
 	}
-	if _, err := r.UsePolicy(context.Background(), "op", "drf"); err != nil {
+	if _, err := r.UsePolicy(context.Background(), "op", "even"); err != nil {
 		t.Fatal(err)
 	}
 	r.until("another policy places them", func() bool { return r.running("hello") == 2 })
@@ -230,6 +233,7 @@ func TestOnlyPolicyFails(t *testing.T) {
 // A leader with nothing to do but wait for a moment waits: it takes no turn
 // after turn.
 func TestWaitingCostsNothing(t *testing.T) {
+	t.Parallel()
 	m := native()
 	m.frameworks["svc"] = func() Framework {
 		return host.NativeOf(func() framework.Framework {

@@ -158,7 +158,7 @@ func TestSwapUnderLoad(t *testing.T) {
 	swaps := 0
 	wg.Go(func() {
 		for ; ctx.Err() == nil; swaps++ {
-			name := []sdk.PluginName{"drf", "binpack"}[swaps%2]
+			name := []sdk.PluginName{"even", "packed"}[swaps%2]
 			if _, err := r.UsePolicy(context.Background(), "op", name); err != nil {
 				t.Error(err)
 			}
@@ -204,7 +204,9 @@ func TestMoreThanOneEntryHolds(t *testing.T) {
 	r.open()
 	r.until("all is wanted", func() bool { return r.Summary().Waiting == docs })
 	r.connect("n1", docs*100)
-	r.nodes.look("id-n1", func(n *fakeNode) { n.message = "a message of a hundred bytes, so that the reports are long; " + fmt.Sprintf("%40d", 1) })
+	r.nodes.look("id-n1", func(n *fakeNode) {
+		n.message = "a message of a hundred bytes, so that the reports are long; " + fmt.Sprintf("%40d", 1)
+	})
 	r.until("all is placed", func() bool { v := r.Summary(); return v.Tasks == docs && v.Waiting == 0 })
 	r.until("all is reported", func() (ok bool) {
 		r.nodes.look("id-n1", func(n *fakeNode) { ok = len(n.tasks) == docs && n.acked == n.seq })

@@ -17,10 +17,9 @@ import (
 	"github.com/drupe-os/drupe/kernel/gate"
 	"github.com/drupe-os/drupe/kernel/host"
 	"github.com/drupe-os/drupe/kernel/replica"
-	"github.com/drupe-os/drupe/plugins/binpack/pack"
-	"github.com/drupe-os/drupe/plugins/drf/fair"
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/framework"
+	"github.com/drupe-os/drupe/sdk/policy"
 )
 
 // patience bounds every wait of these tests.
@@ -53,10 +52,28 @@ func (m *modules) Close(context.Context) error { return nil }
 func native() *modules {
 	return &modules{
 		policies: map[sdk.PluginName]func() Policy{
-			"drf":     func() Policy { return host.Native(fair.New()) },
-			"binpack": func() Policy { return host.Native(pack.New()) },
+			"even":   func() Policy { return host.Native(greedy(policy.Spread)) },
+			"packed": func() Policy { return host.Native(greedy(policy.Pack)) },
 		},
 		frameworks: map[sdk.PluginName]func() Framework{"svc": func() Framework { return host.NativeOf(keeper) }},
+	}
+}
+
+// greedy is a policy that gives everybody all there is, oldest demand first.
+type greedy policy.Strategy
+
+func (g greedy) Allocate(b *policy.Batch, ix policy.Index) {
+	out, reserved := make([]int64, b.Dims), make([]int64, b.Dims)
+	for d := range b.Demands.Client {
+		if b.Demands.Elastic[d] == 0 {
+			ix.Place(uint32(d), b.Demands.Count[d], policy.Strategy(g))
+			continue
+		}
+		for n := range b.Nodes.Usable {
+			if ix.Allocatable(uint32(d), uint32(n), out, reserved) == sdk.ReasonNone {
+				ix.Offer(uint32(d), uint32(n), out)
+			}
+		}
 	}
 }
 
@@ -186,7 +203,7 @@ func newRig(t *testing.T, m *modules, change ...func(*Config)) *rig {
 		Replica: replica.Config{Dir: t.TempDir(), ID: "s1", Bootstrap: true, Election: 100 * time.Millisecond,
 			Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
 		Plugins: m, Agents: r.nodes, NodeGrace: time.Minute, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		DefaultPolicy: "drf", Builtin: [][]byte{manifest("drf", sdk.PointPolicy), manifest("binpack", sdk.PointPolicy), manifest("svc", sdk.PointFramework, "service")},
+		DefaultPolicy: "even", Builtin: [][]byte{manifest("even", sdk.PointPolicy), manifest("packed", sdk.PointPolicy), manifest("svc", sdk.PointFramework, "service")},
 	}
 	for _, c := range change {
 		c(&r.cfg)
