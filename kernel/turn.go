@@ -36,10 +36,10 @@ type Loader interface {
 
 // The bounds of one turn.
 const (
-	eventsPerCall  = 512    // told to one framework at once
-	placesPerTurn  = 16_384 // instances placed
-	failuresToQuit = 5      // failed calls in a row after which a plugin is quarantined
-	refusalsToQuit = 20     // refused answers in a row after which one is
+	eventsPerCall  = 512  // told to one framework at once
+	placesPerTurn  = 4096 // instances placed: some tens of milliseconds of a sandboxed policy
+	failuresToQuit = 5    // failed calls in a row after which a plugin is quarantined
+	refusalsToQuit = 20   // refused answers in a row after which one is
 	answerSize     = 32 << 20
 	firstRetry     = 100 * sdk.Millisecond
 )
