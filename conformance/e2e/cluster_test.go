@@ -168,6 +168,7 @@ func (c *cluster) startCommand(name string, cmd *exec.Cmd, namespaces uintptr) *
 	p := &process{t: c.t, cmd: cmd, ended: make(chan struct{}), news: make(chan struct{})}
 	p.cmd.Env, p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = c.env, c.dir, p, p
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM, Cloneflags: namespaces}
+	p.cmd.WaitDelay = time.Second // what it leaves behind may hold its output
 	if err := p.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -176,6 +177,7 @@ func (c *cluster) startCommand(name string, cmd *exec.Cmd, namespaces uintptr) *
 		close(p.ended)
 	}()
 	c.t.Cleanup(func() {
+		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // with its children
 		p.end(syscall.SIGKILL)
 		if c.t.Failed() {
 			c.t.Logf("output of %s:\n%s", name, p.output())
