@@ -36,7 +36,7 @@ type Loader interface {
 
 // The bounds of one turn.
 const (
-	eventsPerCall  = 512  // told to one framework at once
+	eventsPerCall  = 4096 // told to one framework at once
 	placesPerTurn  = 4096 // instances placed: some tens of milliseconds of a sandboxed policy
 	failuresToQuit = 5    // failed calls in a row after which a plugin is quarantined
 	refusalsToQuit = 20   // refused answers in a row after which one is
