@@ -64,6 +64,7 @@ func (k *Kernel) installBuiltin() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	k.cfg.Builtin = nil // the modules lie on disk now
 	for _, p := range plugins {
 		k.mu.RLock()
 		have, err := k.state.Plugin(p.Manifest.Name)
