@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/drupe-os/drupe/kernel/account"
 	"github.com/drupe-os/drupe/sdk"
@@ -114,17 +115,14 @@ func distance(lacks []sdk.WhyLack) int64 {
 	return hard*1_000_000 + int64(len(lacks))*10_000 + min(worst, 9_999)
 }
 
-// fixes are single changes to the demand that let one more instance run, each
-// tried with the same check that refused.
+// fixes are changes that let one more instance run, each tried with the same
+// check that refused. Limits are the exception that may need more than one:
+// all that are in the way are named, the topmost first.
 func (b *Book) fixes(s *Shape, fits int) []sdk.WhyFix {
-	var out []sdk.WhyFix
-	if role, d, ok := b.ledger.Limited(s.Role, s.Need, nil); !ok && !b.anySpared(s) {
-		a := b.ledger.RoleAccount(role)
-		name := b.ledger.Dims()[d]
-		need := a.Consumed[d] + s.Need[d]
-		return []sdk.WhyFix{{Message: fmt.Sprintf("raise the limit of role %s to %s %s", a.Path, sdk.FormatQuantity(name, need), name),
-			Field: "limit." + name, Value: sdk.FormatQuantity(name, need)}}
+	if b.limited(s) && !b.anySpared(s) {
+		return b.raises(s)
 	}
+	var out []sdk.WhyFix
 	if fits > 0 {
 		return nil
 	}
@@ -134,8 +132,8 @@ func (b *Book) fixes(s *Shape, fits int) []sdk.WhyFix {
 		}
 		if most := b.mostFree(s, d); most > 0 && most < need {
 			name := b.ledger.Dims()[d]
-			out = append(out, sdk.WhyFix{Message: fmt.Sprintf("ask for at most %s %s", sdk.FormatQuantity(name, most), name),
-				Field: "resources." + name, Value: sdk.FormatQuantity(name, most)})
+			value := round(name, most, false)
+			out = append(out, sdk.WhyFix{Message: fmt.Sprintf("ask for at most %s %s", value, name), Field: "resources." + name, Value: value})
 		}
 	}
 	for i := range s.class.static {
@@ -155,7 +153,78 @@ func (b *Book) fixes(s *Shape, fits int) []sdk.WhyFix {
 			out = append(out, sdk.WhyFix{Message: "drop the constraint " + s.dynamic[i].words(), Field: "constraints"})
 		}
 	}
+	for i, p := range s.Ports {
+		try := *s
+		try.Ports = slices.Clone(s.Ports)
+		try.Ports[i].Host = 0
+		if p.Host != 0 && b.anyFits(&try) {
+			out = append(out, sdk.WhyFix{Message: fmt.Sprintf("let port %s be any port instead of %d", p.Name, p.Host), Field: "ports." + p.Name + ".host"})
+		}
+	}
+	return append(out, b.nodeFixes(s)...)
+}
+
+// raises are the limits that one more instance would break, and what they would
+// have to be.
+func (b *Book) raises(s *Shape) []sdk.WhyFix {
+	var out []sdk.WhyFix
+	for role := s.Role; ; {
+		a := b.ledger.RoleAccount(role)
+		for d, limit := range a.Limit {
+			if limit < 0 || d >= len(s.Need) || s.Need[d] == 0 || a.Consumed[d]+s.Need[d] <= limit {
+				continue
+			}
+			name := b.ledger.Dims()[d]
+			value := round(name, a.Consumed[d]+s.Need[d], true)
+			out = append(out, sdk.WhyFix{Message: fmt.Sprintf("raise the limit of role %s to %s %s", a.Path, value, name),
+				Field: "limit." + name, Value: value})
+		}
+		if role == 0 {
+			slices.Reverse(out)
+			return out
+		}
+		role = a.Parent
+	}
+}
+
+// nodeFixes are for nodes of which all that speaks against them is that they
+// are not in use.
+func (b *Book) nodeFixes(s *Shape) []sdk.WhyFix {
+	var out []sdk.WhyFix
+	for row, e := range b.nodes {
+		if e.usable || e.node.Liveness == sdk.NodeGone {
+			continue
+		}
+		var lacks []sdk.WhyLack
+		b.check(account.NodeRow(row), s, &lacks)
+		switch {
+		case len(lacks) != 1 || len(out) == nearestNodes:
+		case lacks[0].Reason == sdk.ReasonCordoned:
+			out = append(out, sdk.WhyFix{Message: "let node " + e.node.Name + " take tasks again", Field: "cordoned", Value: "false"})
+		case !e.node.Cordoned:
+			out = append(out, sdk.WhyFix{Message: "bring node " + e.node.Name + " back: its agent has no contact with the servers"})
+		}
+	}
 	return out
+}
+
+// round writes an amount for people to copy: bytes are rounded to whole MiB, up
+// or down, and written exactly.
+func round(name string, v int64, up bool) string {
+	if name != sdk.Mem && name != sdk.Disk {
+		return sdk.FormatQuantity(name, v)
+	}
+	const mib = 1 << 20
+	if up {
+		v += mib - 1
+	}
+	if v < mib {
+		return strconv.FormatInt(v, 10)
+	}
+	if v -= v % mib; v%(1<<30) != 0 {
+		return strconv.FormatInt(v/mib, 10) + "Mi"
+	}
+	return sdk.FormatQuantity(name, v)
 }
 
 // mostFree is the largest amount of one resource with which some node takes the
