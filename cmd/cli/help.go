@@ -116,6 +116,9 @@ TERM=dumb. They never carry meaning alone. COLUMNS overrides the width.
   DRUPE_ADDR        address of a server, such as https://127.0.0.1:4600
   DRUPE_CA_FILE     the cluster's CA certificate, PEM
   DRUPE_TOKEN_FILE  file with your token, mode 0600
+  DRUPE_CACHE       folder of compiled plugins (default: of a server in its data,
+                    of drupe dev in the user's cache folder)
+  DRUPE_LOG         what servers and agents log: debug, info, warn (default), error
   NO_COLOR          no colours
   COLUMNS           width of tables
 

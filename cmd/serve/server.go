@@ -311,8 +311,12 @@ func Server(ctx context.Context, o cli.ServerOptions, st cli.Streams) error {
 	if err != nil {
 		return err
 	}
+	cache := st.Getenv("DRUPE_CACHE")
+	if cache == "" {
+		cache = filepath.Join(data, "cache")
+	}
 	s, err := startServer(ctx, serverConfig{Data: data, Listen: o.Listen, Agents: o.Agents, Name: serverName(o.Name),
-		Cache: filepath.Join(data, "cache"), Plugins: o.Plugins, Log: logger(st.Err, st.Getenv)})
+		Cache: cache, Plugins: o.Plugins, Log: logger(st.Err, st.Getenv)})
 	if err != nil {
 		return err
 	}

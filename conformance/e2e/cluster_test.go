@@ -253,29 +253,9 @@ func (p *process) end(s syscall.Signal) error {
 // server starts a server with its data in the cluster's folder.
 func (c *cluster) server(listen, agents string) *process {
 	c.t.Helper()
-	data := filepath.Join(c.dir, "server")
-	if err := withCache(data); err != nil {
-		c.t.Fatal(err)
-	}
-	p := c.start("server", "server", "--data", data, "--name", "s1", "--listen", listen, "--agents", agents)
+	p := c.start("server", "server", "--data", filepath.Join(c.dir, "server"), "--name", "s1", "--listen", listen, "--agents", agents)
 	p.says("nodes join with")
 	return p
-}
-
-// withCache gives a server's data folder what other tests have compiled, which
-// spares each test seconds.
-func withCache(data string) error {
-	if _, err := os.Lstat(data); err == nil {
-		return nil
-	}
-	shared := filepath.Join(root, ".build", "cache")
-	if err := os.MkdirAll(shared, 0o700); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return err
-	}
-	return os.Symlink(shared, filepath.Join(data, "cache"))
 }
 
 // agent starts the agent of a node, which joins when it has not joined before.

@@ -110,7 +110,7 @@ func TestAgentKilled(t *testing.T) {
 // applied: what was acknowledged is there, runs exactly once, and what ran
 // before runs on in the same processes.
 func TestServerKilled(t *testing.T) {
-	const rounds = 3
+	const rounds = 4
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)

@@ -17,7 +17,7 @@ import (
 func TestFullDisk(t *testing.T) {
 	c := newCluster(t)
 	data := filepath.Join(c.dir, "server")
-	if err := withCache(data); err != nil {
+	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	// The small disk is seen by the server only, and is gone with it.
