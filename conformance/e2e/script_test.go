@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 	c := startDev(t, 3)
 	testscript.Run(t, testscript.Params{
 		Dir:         "testdata",
-		WorkdirRoot: base,
+		WorkdirRoot: c.dir,
 		Setup:       c.setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": code, "until": until, "http": askHTTP, "tcp": askTCP, "kill9": kill9, "position": position,
