@@ -93,9 +93,10 @@ func (f *follower) Restore(r io.Reader) error {
 // the books balance.
 func TestKilledServer(t *testing.T) {
 	dir, compared, entries := t.TempDir(), 0, uint64(0)
+	temp := t.TempDir() // a killed child does not clean up
 	for i := range 12 {
 		cmd := exec.Command("/proc/self/exe", "-test.run=^TestCrashChild$")
-		cmd.Env = append(os.Environ(), crashDir+"="+dir)
+		cmd.Env = append(os.Environ(), crashDir+"="+dir, "TMPDIR="+temp)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
