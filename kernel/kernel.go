@@ -44,6 +44,9 @@ type Modules interface {
 	// Install checks and compiles a module and keeps it. Errors: Invalid with
 	// what is wrong with it.
 	Install(ctx context.Context, module []byte) (sdk.Plugin, error)
+	// Load makes an installed plugin ready, so that an instance of it takes no
+	// compiling. Errors: those of Policy and Framework.
+	Load(ctx context.Context, p *sdk.Plugin) error
 	// Close closes all modules.
 	Close(ctx context.Context) error
 }

@@ -53,6 +53,7 @@ func (k *Kernel) becomes(leader bool) {
 		if err := k.installBuiltin(); err != nil {
 			k.log.Error("built-in plugins cannot be installed", "error", err)
 		}
+		k.loadPlugins()
 	}
 	k.turn.Lost(k.ctx)
 	k.mu.Lock()

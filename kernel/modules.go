@@ -106,6 +106,12 @@ func (s *Store) module(ctx context.Context, p *sdk.Plugin) (*host.Module, error)
 	return s.loaded[p.Digest], nil
 }
 
+// Load implements Modules.
+func (s *Store) Load(ctx context.Context, p *sdk.Plugin) error {
+	_, err := s.module(ctx, p)
+	return err
+}
+
 // Policy implements Loader.
 func (s *Store) Policy(ctx context.Context, p *sdk.Plugin) (Policy, error) {
 	m, err := s.module(ctx, p)

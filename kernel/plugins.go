@@ -83,6 +83,19 @@ func (k *Kernel) installBuiltin() error {
 	return nil
 }
 
+// loadPlugins makes all installed plugins ready before this server leads, so that
+// no turn waits for a compiler.
+func (k *Kernel) loadPlugins() {
+	k.mu.RLock()
+	plugins := collect(k.state.Plugins)
+	k.mu.RUnlock()
+	for i := range plugins {
+		if err := k.cfg.Plugins.Load(k.ctx, &plugins[i]); err != nil {
+			k.log.Error("a plugin cannot be loaded", "plugin", string(plugins[i].Manifest.Name), "error", err)
+		}
+	}
+}
+
 // Install implements gate.Plugins.
 func (k *Kernel) Install(ctx context.Context, by string, module []byte) (sdk.Plugin, error) {
 	p, err := k.cfg.Plugins.Install(ctx, module)

@@ -30,6 +30,12 @@ const patience = 60 * time.Second
 type modules struct {
 	policies   map[sdk.PluginName]func() Policy
 	frameworks map[sdk.PluginName]func() Framework
+	loaded     sync.Map // by name: those that Load made ready
+}
+
+func (m *modules) Load(_ context.Context, p *sdk.Plugin) error {
+	m.loaded.Store(p.Manifest.Name, true)
+	return nil
 }
 
 func (m *modules) Install(_ context.Context, module []byte) (p sdk.Plugin, err error) {
@@ -219,6 +225,7 @@ func newRig(t *testing.T, m *modules, change ...func(*Config)) *rig {
 
 func (r *rig) open() {
 	r.t.Helper()
+	r.cfg.Plugins.(*modules).loaded.Clear()
 	k, err := Open(r.cfg)
 	if err != nil {
 		r.t.Fatal(err)
@@ -231,6 +238,12 @@ func (r *rig) open() {
 	defer cancel()
 	if err := k.AwaitReady(ctx); err != nil {
 		r.t.Fatal(err)
+	}
+	plugins, _ := k.ListPlugins()
+	for _, p := range plugins { // or the first turn would wait for a compiler
+		if _, ready := r.cfg.Plugins.(*modules).loaded.Load(p.Manifest.Name); !ready {
+			r.t.Errorf("the server leads before %s is loaded", p.Manifest.Name)
+		}
 	}
 }
 
