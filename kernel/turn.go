@@ -8,7 +8,6 @@ import (
 
 	"github.com/drupe-os/drupe/kernel/core"
 	"github.com/drupe-os/drupe/kernel/host"
-	"github.com/drupe-os/drupe/kernel/offer"
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/policy"
 )
@@ -38,6 +37,7 @@ type Loader interface {
 const (
 	eventsPerCall  = 4096 // told to one framework at once
 	placesPerTurn  = 4096 // instances placed: some tens of milliseconds of a sandboxed policy
+	roundsInARow   = 8    // before frameworks are told of what was placed
 	failuresToQuit = 5    // failed calls in a row after which a plugin is quarantined
 	refusalsToQuit = 20   // refused answers in a row after which one is
 	answerSize     = 32 << 20
@@ -61,6 +61,8 @@ type Turn struct {
 
 	guests map[sdk.PluginName]*guest
 	room   bool
+	full   bool // the last round ended at its bound
+	rush   int  // rounds in a row before frameworks were told
 }
 
 // guest is the instance of one plugin and its record.
@@ -89,6 +91,13 @@ func (t *Turn) Next(ctx context.Context) (cmds []core.Command, wake sdk.Time) {
 	t.Lock.Lock()
 	names, now := t.State().Frameworks(), t.State().Now()
 	t.Lock.Unlock()
+	if t.full && t.rush < roundsInARow {
+		// More can be placed: that comes first. To be told can wait a little.
+		t.rush++
+		names = nil
+	} else {
+		t.rush = 0
+	}
 	for _, name := range names {
 		commit, reject, retry := t.tell(ctx, name, now)
 		if commit != nil {
@@ -192,6 +201,7 @@ func checkSize(name sdk.PluginName, a *sdk.FrameworkAnswer) error {
 func (t *Turn) place(ctx context.Context, commits []core.FrameworkCommit, now sdk.Time) ([]core.Command, sdk.Time) {
 	t.Lock.Lock()
 	defer t.Lock.Unlock()
+	t.full = false
 	wants := t.room
 	for i := range commits {
 		wants = wants || slices.ContainsFunc(commits[i].Actions, func(a sdk.Action) bool { return a.Demand != nil })
@@ -229,20 +239,11 @@ func (t *Turn) place(ctx context.Context, commits []core.FrameworkCommit, now sd
 		return rejected(t.failed(ctx, g, &p, now, err)), g.retry
 	}
 	g.failures = 0
-	t.room = full(r)
+	t.room, t.full = r.Full, r.Full
 	if out := s.Outcome(r, demands); out != nil {
 		return []core.Command{{Place: out}}, 0
 	}
 	return nil, 0
-}
-
-// full reports whether a round stopped at its bound rather than at its end.
-func full(r *offer.Round) bool {
-	n := uint32(0)
-	for _, d := range r.Decisions {
-		n += d.Count
-	}
-	return n == placesPerTurn
 }
 
 func rejected(r *core.RejectPlugin) []core.Command { return []core.Command{{Reject: r}} }

@@ -76,7 +76,7 @@ func crowd(b *testing.B, nodes int) (*offer.Book, []offer.Open) {
 
 // measure makes one call and returns the CPU time it took.
 func measure(b *testing.B, book *offer.Book, open []offer.Open, a Allocator) time.Duration {
-	r := book.NewRound(open, 1)
+	r := book.NewRound(open, 1, 1<<31)
 	defer r.Close()
 	begun := threadTime(b)
 	err := a.Allocate(&r.Batch, api.Index(r))

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"math"
 	"slices"
 
 	"github.com/drupe-os/drupe/kernel/account"
@@ -177,11 +178,10 @@ func (s *State) Round(limit uint32, pending []FrameworkCommit) (*offer.Round, []
 	var open []offer.Open
 	var names []DemandName
 	for _, d := range demands {
-		if limit == 0 || !d.open(s.now) {
+		if !d.open(s.now) {
 			continue
 		}
-		n := uint32(min(d.Count, int64(limit)))
-		limit -= n
+		n := uint32(min(d.Count, math.MaxInt32))
 		d.shape.Instances = s.live(d.Ref) + int(d.Count)
 		open = append(open, offer.Open{Shape: d.shape, Count: n, Priority: d.Priority})
 		names = append(names, DemandName{d.plugin, d.Name})
@@ -189,7 +189,7 @@ func (s *State) Round(limit uint32, pending []FrameworkCommit) (*offer.Round, []
 	if len(open) == 0 {
 		return nil, nil
 	}
-	return s.book.NewRound(open, s.now), names
+	return s.book.NewRound(open, s.now, limit), names
 }
 
 // demandsAfter are the demands as they will stand when pending is applied.

@@ -225,7 +225,7 @@ func TestEveryNodeThatFitsIsFound(t *testing.T) {
 			}
 			how := policy.Strategy(rapid.IntRange(0, 2).Draw(t, "strategy"))
 			before := c.trace()
-			r := c.NewRound([]Open{{Shape: s, Count: 3}}, 0)
+			r := c.NewRound([]Open{{Shape: s, Count: 3}}, 0, 1000)
 			out := make([]uint32, len(c.nodes)+1)
 			out = out[:r.Candidates(0, how, out)]
 			slices.Sort(out)

@@ -20,11 +20,15 @@ type Round struct {
 	Why []sdk.Reason
 	// Refused counts what the policy asked for and may not have.
 	Refused int
+	// Full: the round ended at its bound. What it did not come to is for the
+	// next one.
+	Full bool
 
 	book   *Book
 	now    sdk.Time
 	open   []Open
 	left   []uint32
+	bound  uint32 // instances it may still place
 	tries  []try
 	grants []account.Grant
 }
@@ -58,9 +62,13 @@ type try struct {
 	placed Placed
 }
 
-// NewRound begins a batch of open demands, oldest first. Close must follow.
-func (b *Book) NewRound(open []Open, now sdk.Time) *Round {
-	r := &Round{book: b, now: now, open: open, Why: make([]sdk.Reason, len(open)), left: make([]uint32, len(open))}
+// NewRound begins a batch of open demands, oldest first, in which at most bound
+// instances are placed. Close must follow.
+//
+// The bound is on what is placed, not on what is asked for: a demand that cannot
+// be met uses nothing up and holds up nobody.
+func (b *Book) NewRound(open []Open, now sdk.Time, bound uint32) *Round {
+	r := &Round{book: b, now: now, open: open, bound: bound, Why: make([]sdk.Reason, len(open)), left: make([]uint32, len(open))}
 	for i := range open {
 		r.left[i] = open[i].Count
 		r.Why[i] = sdk.ReasonNotConsidered
@@ -91,6 +99,10 @@ func (r *Round) Place(demand, n uint32, s policy.Strategy) (placed uint32, why s
 	}
 	n = min(n, r.left[demand])
 	for placed < n {
+		if r.bound == 0 {
+			r.Full = true
+			return placed, sdk.ReasonNotConsidered
+		}
 		row, why := r.find(demand, s)
 		if why != sdk.ReasonNone {
 			r.Why[demand] = why
@@ -99,7 +111,7 @@ func (r *Round) Place(demand, n uint32, s policy.Strategy) (placed uint32, why s
 		// A packed node is filled while it lasts; a spread one takes one only.
 		run := uint32(1)
 		if s != policy.Spread {
-			run = n - placed
+			run = min(n-placed, r.bound)
 		}
 		k, why := r.on(demand, row, run)
 		if k == 0 {
@@ -120,8 +132,14 @@ func (r *Round) PlaceOn(demand, node, n uint32) (placed uint32, why sdk.Reason) 
 		r.Refused++
 		return 0, sdk.ReasonUnknownNode
 	}
-	placed, why = r.on(demand, account.NodeRow(node), min(n, r.left[demand]))
-	if why != sdk.ReasonNone {
+	n = min(n, r.left[demand])
+	if n > r.bound {
+		n, r.Full = r.bound, true
+	}
+	placed, why = r.on(demand, account.NodeRow(node), n)
+	if why == sdk.ReasonNone && r.Full {
+		why = sdk.ReasonNotConsidered
+	} else if why != sdk.ReasonNone {
 		r.Refused++
 	}
 	return placed, why
@@ -157,6 +175,7 @@ func (r *Round) note(demand uint32, row account.NodeRow, n uint32) {
 		return
 	}
 	r.left[demand] -= n
+	r.bound -= n
 	if r.left[demand] == 0 {
 		r.Why[demand] = sdk.ReasonNone
 	}

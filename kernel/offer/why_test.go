@@ -263,7 +263,7 @@ func TestLimitAndReservation(t *testing.T) {
 	limited("eng", sdk.R(1000, gib))(c)
 	s := c.shape(wanted())
 	for how := range [3]int{} {
-		r := c.NewRound([]Open{{Shape: s, Count: 2}}, 0)
+		r := c.NewRound([]Open{{Shape: s, Count: 2}}, 0, 1000)
 		n, why := r.Place(0, 2, policy.Strategy(how))
 		if n != 1 || why != sdk.ReasonQuotaLimit || r.Decisions[0].Node != 1 {
 			t.Errorf("strategy %d: %d placed, %v, %s", how, n, r.Decisions, why)
