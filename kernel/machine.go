@@ -54,42 +54,13 @@ func (k *Kernel) die(index uint64, err error) error {
 // what is sent is in the order of the log.
 func (k *Kernel) follow(c core.Changes) {
 	k.events.Publish(c.Events)
-	k.sendAssignments(c)
+	for _, m := range k.state.Tell(&c) {
+		k.cfg.Agents.Send(m.Node, m.Desired)
+	}
 	if c.Room {
 		k.turn.Room()
 	}
 	k.wake()
-}
-
-// sendAssignments tells nodes what changed for them.
-func (k *Kernel) sendAssignments(c core.Changes) {
-	if len(c.Assign) == 0 && len(c.Forget) == 0 {
-		return
-	}
-	byNode := map[sdk.NodeID]*sdk.Desired{}
-	var order []sdk.NodeID
-	desired := func(n sdk.NodeID) *sdk.Desired {
-		d := byNode[n]
-		if d == nil {
-			d = &sdk.Desired{Revision: k.state.Index()}
-			byNode[n] = d
-			order = append(order, n)
-		}
-		return d
-	}
-	for _, a := range c.Assign {
-		if v, ok := k.state.Assignment(a.Task); ok {
-			d := desired(a.Node)
-			d.Tasks = append(d.Tasks, v)
-		}
-	}
-	for _, f := range c.Forget {
-		d := desired(f.Node)
-		d.Forget = append(d.Forget, f.Task)
-	}
-	for _, n := range order {
-		k.cfg.Agents.Send(n, byNode[n])
-	}
 }
 
 // Snapshot captures the state.

@@ -19,6 +19,21 @@ type Event struct {
 	Message  string          `json:"message,omitempty"`
 }
 
+// About returns the document that the event concerns, the zero Ref if none.
+func (e *Event) About() Ref {
+	switch {
+	case e.Document != nil:
+		return e.Document.Ref
+	case e.Task != nil:
+		return e.Task.Ref
+	case e.Role != nil:
+		return Ref{Kind: KindRole, Name: string(e.Role.Path)}
+	case e.Node != nil:
+		return Ref{Kind: KindNode, Name: e.Node.Name}
+	}
+	return Ref{}
+}
+
 // EventKind names what happened.
 type EventKind string
 

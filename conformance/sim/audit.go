@@ -125,6 +125,9 @@ func (u *auditor) settled() error {
 			if t := a.tasks[id]; t.Seen == plan.Running && !live[id] {
 				return fmt.Errorf("%s runs on %s and nobody wants it", id, a.name)
 			}
+			if t := a.tasks[id]; !live[id] {
+				return fmt.Errorf("%s still keeps %s, which is %s and committed", a.name, id, t.State)
+			}
 		}
 	}
 	return u.server.state.Check()

@@ -90,7 +90,11 @@ func (v *server) apply(index uint64, b []byte) []core.Result {
 	}
 	changes := v.state.TakeChanges()
 	v.auditor.committed(changes.Events)
-	v.assign(changes)
+	for _, m := range v.state.Tell(&changes) {
+		if a := v.nodes[m.Node]; a != nil {
+			a.receive(a.session, m.Desired)
+		}
+	}
 	if changes.Room {
 		v.turn.Room()
 	}
@@ -109,34 +113,6 @@ func (v *server) prove() {
 	}
 	if v.state.Hash() != v.twin.Hash() {
 		v.fail("two replicas differ after the same entries")
-	}
-}
-
-// assign sends nodes what changed for them.
-func (v *server) assign(c core.Changes) {
-	byNode := map[sdk.NodeID]*sdk.Desired{}
-	var order []sdk.NodeID
-	get := func(n sdk.NodeID) *sdk.Desired {
-		if byNode[n] == nil {
-			byNode[n] = &sdk.Desired{Revision: v.state.Index()}
-			order = append(order, n)
-		}
-		return byNode[n]
-	}
-	for _, a := range c.Assign {
-		if as, ok := v.state.Assignment(a.Task); ok {
-			d := get(a.Node)
-			d.Tasks = append(d.Tasks, as)
-		}
-	}
-	for _, f := range c.Forget {
-		d := get(f.Node)
-		d.Forget = append(d.Forget, f.Task)
-	}
-	for _, n := range order {
-		if a := v.nodes[n]; a != nil {
-			a.receive(a.session, byNode[n])
-		}
 	}
 }
 

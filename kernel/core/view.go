@@ -232,16 +232,7 @@ func (s *State) Summary() sdk.ClusterView {
 	return v
 }
 
-// Assignment returns what a task's node must know of it; ok is false when the
-// task is no longer known.
-func (s *State) Assignment(id sdk.TaskID) (sdk.Assignment, bool) {
-	t := s.lookup(id)
-	if t == nil {
-		return sdk.Assignment{}, false
-	}
-	return t.assignment(), true
-}
-
+// assignment is what a task's node must know of it.
 func (t *task) assignment() sdk.Assignment {
 	return sdk.Assignment{Task: t.id(), Ref: t.group.ref, Role: t.group.role, Goal: t.goal, Grace: t.grace,
 		Reason: t.goalReason, Template: t.group.template, Ports: t.placed.Ports}

@@ -65,23 +65,8 @@ func (f eventFilter) match(e *sdk.Event) bool {
 	if f.ref.IsZero() {
 		return true
 	}
-	about := refOf(e)
+	about := e.About()
 	return about.Name == f.ref.Name && (f.ref.Kind == "" || about.Kind == f.ref.Kind)
-}
-
-// refOf returns the document that an event concerns, if any.
-func refOf(e *sdk.Event) sdk.Ref {
-	switch {
-	case e.Document != nil:
-		return e.Document.Ref
-	case e.Task != nil:
-		return e.Task.Ref
-	case e.Role != nil:
-		return sdk.Ref{Kind: sdk.KindRole, Name: string(e.Role.Path)}
-	case e.Node != nil:
-		return sdk.Ref{Kind: sdk.KindNode, Name: e.Node.Name}
-	}
-	return sdk.Ref{}
 }
 
 // The orders of lists. They are total, so the same state always gives the same

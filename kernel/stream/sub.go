@@ -117,21 +117,6 @@ func (f Filter) Match(e *sdk.Event) bool {
 	if f.Ref.IsZero() {
 		return true
 	}
-	about := about(e)
+	about := e.About()
 	return about.Name == f.Ref.Name && (f.Ref.Kind == "" || f.Ref.Kind == about.Kind)
-}
-
-// about returns the document that an event concerns, if any.
-func about(e *sdk.Event) sdk.Ref {
-	switch {
-	case e.Document != nil:
-		return e.Document.Ref
-	case e.Task != nil:
-		return e.Task.Ref
-	case e.Role != nil:
-		return sdk.Ref{Kind: sdk.KindRole, Name: string(e.Role.Path)}
-	case e.Node != nil:
-		return sdk.Ref{Kind: sdk.KindNode, Name: e.Node.Name}
-	}
-	return sdk.Ref{}
 }
