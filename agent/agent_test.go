@@ -35,11 +35,11 @@ func TestLife(t *testing.T) {
 	}
 	spec, _ := r.runtime.Spec("hello.1")
 	for _, want := range []string{"A=2", "HOST=127.0.0.1", "DRUPE_TASK=hello.1", "DRUPE_NODE=n1", "DRUPE_DOCUMENT=service/hello"} {
-		if !slices.Contains(spec.Env, want) {
-			t.Errorf("environment lacks %s: %v", want, spec.Env)
+		if !slices.Contains(spec.Program.Env, want) {
+			t.Errorf("environment lacks %s: %v", want, spec.Program.Env)
 		}
 	}
-	if spec.Memory != 64<<20 || spec.CPUWeight != 500 || spec.Args[0] != "/bin/hello" {
+	if spec.Limits.Memory != 64<<20 || spec.Limits.CPUWeight != 500 || spec.Program.Args[0] != "/bin/hello" {
 		t.Errorf("spec %+v", spec)
 	}
 	r.runtime.Exit("hello.1", 0)

@@ -49,12 +49,10 @@ func ended(t *task, s plan.Step) string {
 	limit := int64(0)
 	pids := int64(1024)
 	if tm := t.rec.Assignment.Template; tm != nil {
-		limit = tm.Resources.Get(sdk.Mem)
-		if v, ok := tm.Limits.Lookup(sdk.Mem); ok {
-			limit = v
-		}
-		if v := tm.Limits.Get("pids"); v > 0 {
-			pids = (v + 999) / 1000
+		l := limitsOf(tm)
+		limit = l.Memory
+		if l.Pids > 0 {
+			pids = l.Pids
 		}
 	}
 	var text string

@@ -31,23 +31,39 @@ func specOf(as *sdk.Assignment, img *image.Image, host, node, logDir string) (*i
 		return nil, sdk.Errorf(sdk.Invalid, "image", "%s has no command of its own", c.Image).
 			ToFix("give the task a command")
 	}
-	mem, bounded := t.Limits.Lookup(sdk.Mem)
-	if !bounded {
-		mem = t.Resources.Get(sdk.Mem)
-	}
 	env := environment(as, conf.Env, host, node)
 	for i := range args {
 		args[i] = expand(args[i], env)
 	}
 	return &isolation.Spec{
-		ID: as.Task, Layers: img.Layers, ReadOnly: c.ReadOnly,
-		Args: args, Env: env,
-		WorkDir: or(c.WorkDir, or(conf.WorkingDir, "/")), User: or(c.User, conf.User),
-		Capabilities: c.Capabilities,
-		CPUWeight:    t.Resources.Get(sdk.CPUs), CPUQuota: t.Limits.Get(sdk.CPUs),
-		Memory: mem, Pids: (t.Limits.Get("pids") + 999) / 1000,
-		LogDir: logDir, Logs: t.Logs, HostNetwork: true,
+		ID: as.Task,
+		Program: isolation.Program{
+			Layers: img.Layers, ReadOnly: c.ReadOnly,
+			Args: args, Env: env,
+			WorkDir: or(c.WorkDir, or(conf.WorkingDir, "/")), User: or(c.User, conf.User),
+			Capabilities: c.Capabilities,
+		},
+		Limits: limitsOf(t),
+		LogDir: logDir, Logs: t.Logs,
 	}, nil
+}
+
+// limitsOf resolves what bounds a task of the template.
+func limitsOf(t *sdk.Template) isolation.Limits {
+	l := t.Limits
+	mem := l.Mem
+	if mem == 0 {
+		mem = t.Resources.Get(sdk.Mem)
+	}
+	disk := l.Disk
+	if disk == 0 {
+		disk = t.Resources.Get(sdk.Disk)
+	}
+	return isolation.Limits{
+		CPUWeight: t.Resources.Get(sdk.CPUs), CPUQuota: int64(l.CPUs),
+		Memory: mem, Reservation: t.Resources.Get(sdk.Mem), Swap: l.Swap,
+		Pids: l.Pids, Disk: disk, IO: l.IO, Hugepages: l.Hugepages, Rlimits: l.Rlimits,
+	}
 }
 
 func or(a, b string) string {

@@ -22,6 +22,8 @@ type Assignment struct {
 	Reason   Reason        `msg:"w,omitempty"` // with GoalStop
 	Template *Template     `msg:"t,omitempty"` // absent in a change of goal only
 	Ports    []PortBinding `msg:"p,omitempty"`
+	// Devices come with a Template, as Ports do.
+	Devices []DeviceBinding `msg:"d,omitempty"`
 }
 
 // Desired is what a node should run. Full replaces all the node knew to be
@@ -60,6 +62,48 @@ type LogRequest struct {
 	Tail   int64  `msg:"n"` // lines from the end to start with; negative: from the beginning
 	Follow bool   `msg:"f"`
 	Cancel bool   `msg:"x"` // end the call of this number
+	// Since and Until bound the lines by their times; 0: unbounded.
+	Since Time `msg:"b,omitempty"`
+	Until Time `msg:"u,omitempty"`
+	// Match is a regular expression that lines must match; "": all.
+	Match string `msg:"m,omitempty"`
+	// Sidecar names whose output it is; "": the task's own program's.
+	Sidecar string `msg:"k,omitempty"`
+}
+
+// Usage is a sample of what a running task uses.
+type Usage struct {
+	Task       TaskID   `json:"task" msg:"t"`
+	At         Time     `json:"at" msg:"a"`
+	CPU        Duration `json:"cpu" msg:"c"`                             // time used since its start
+	Throttled  Duration `json:"throttled,omitempty" msg:"h,omitempty"`   // time it was held back by its quota
+	Mem        int64    `json:"mem" msg:"m"`                             // bytes now, page cache of its files included
+	MemPeak    int64    `json:"mem_peak,omitempty" msg:"k,omitempty"`    // bytes at most
+	Swap       int64    `json:"swap,omitempty" msg:"w,omitempty"`        // bytes now
+	Pids       int64    `json:"pids" msg:"p"`                            // processes and threads now
+	Disk       int64    `json:"disk,omitempty" msg:"d,omitempty"`        // bytes written to its own files
+	ReadBytes  int64    `json:"read_bytes,omitempty" msg:"r,omitempty"`  // from block devices, since its start
+	WriteBytes int64    `json:"write_bytes,omitempty" msg:"b,omitempty"` // to block devices, since its start
+}
+
+// UsageReport carries the samples of a node's running tasks. It is not
+// committed: the leader keeps the latest of each task in memory.
+type UsageReport struct {
+	Usages []Usage `msg:"u"`
+}
+
+// SessionRequest asks a node to open a session with a task (see sdk/session):
+// the node dials the server, says SessionHello, and the two are joined.
+type SessionRequest struct {
+	Key  string `msg:"k"` // names the session; only the node asked knows it
+	Task TaskID `msg:"t"`
+	Open []byte `msg:"o"` // session.Request in JSON, for the node's runtime
+}
+
+// SessionHello is the first frame of a connection that carries a session.
+type SessionHello struct {
+	Key   string `msg:"k"`
+	Error string `msg:"e,omitempty"` // the session could not be opened: a fault in JSON
 }
 
 // LogChunk is part of an answer to a LogRequest.

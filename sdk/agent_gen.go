@@ -10,8 +10,8 @@ import (
 func (z *Assignment) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(8)
-	var zb0001Mask uint8 /* 8 bits */
+	zb0001Len := uint32(9)
+	var zb0001Mask uint16 /* 9 bits */
 	_ = zb0001Mask
 	if z.Template == nil {
 		zb0001Len--
@@ -20,6 +20,10 @@ func (z *Assignment) MarshalMsg(b []byte) (o []byte, err error) {
 	if z.Ports == nil {
 		zb0001Len--
 		zb0001Mask |= 0x80
+	}
+	if z.Devices == nil {
+		zb0001Len--
+		zb0001Mask |= 0x100
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -89,6 +93,18 @@ func (z *Assignment) MarshalMsg(b []byte) (o []byte, err error) {
 				o, err = z.Ports[za0001].MarshalMsg(o)
 				if err != nil {
 					err = msgp.WrapError(err, "Ports", za0001)
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x100) == 0 { // if not omitted
+			// string "d"
+			o = append(o, 0xa1, 0x64)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Devices)))
+			for za0002 := range z.Devices {
+				o, err = z.Devices[za0002].MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Devices", za0002)
 					return
 				}
 			}
@@ -187,6 +203,25 @@ func (z *Assignment) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
+		case "d":
+			var zb0003 uint32
+			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Devices")
+				return
+			}
+			if cap(z.Devices) >= int(zb0003) {
+				z.Devices = (z.Devices)[:zb0003]
+			} else {
+				z.Devices = make([]DeviceBinding, zb0003)
+			}
+			for za0002 := range z.Devices {
+				bts, err = z.Devices[za0002].UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Devices", za0002)
+					return
+				}
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -210,6 +245,10 @@ func (z *Assignment) Msgsize() (s int) {
 	s += 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Ports {
 		s += z.Ports[za0001].Msgsize()
+	}
+	s += 2 + msgp.ArrayHeaderSize
+	for za0002 := range z.Devices {
+		s += z.Devices[za0002].Msgsize()
 	}
 	return
 }
@@ -665,29 +704,70 @@ func (z *LogLine) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *LogRequest) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 6
-	// string "c"
-	o = append(o, 0x86, 0xa1, 0x63)
-	o = msgp.AppendUint64(o, z.Call)
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o, err = z.Task.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Task")
-		return
+	// check for omitted fields
+	zb0001Len := uint32(10)
+	var zb0001Mask uint16 /* 10 bits */
+	_ = zb0001Mask
+	if z.Match == "" {
+		zb0001Len--
+		zb0001Mask |= 0x100
 	}
-	// string "s"
-	o = append(o, 0xa1, 0x73)
-	o = msgp.AppendString(o, z.Stream)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendInt64(o, z.Tail)
-	// string "f"
-	o = append(o, 0xa1, 0x66)
-	o = msgp.AppendBool(o, z.Follow)
-	// string "x"
-	o = append(o, 0xa1, 0x78)
-	o = msgp.AppendBool(o, z.Cancel)
+	if z.Sidecar == "" {
+		zb0001Len--
+		zb0001Mask |= 0x200
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "c"
+		o = append(o, 0xa1, 0x63)
+		o = msgp.AppendUint64(o, z.Call)
+		// string "t"
+		o = append(o, 0xa1, 0x74)
+		o, err = z.Task.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Task")
+			return
+		}
+		// string "s"
+		o = append(o, 0xa1, 0x73)
+		o = msgp.AppendString(o, z.Stream)
+		// string "n"
+		o = append(o, 0xa1, 0x6e)
+		o = msgp.AppendInt64(o, z.Tail)
+		// string "f"
+		o = append(o, 0xa1, 0x66)
+		o = msgp.AppendBool(o, z.Follow)
+		// string "x"
+		o = append(o, 0xa1, 0x78)
+		o = msgp.AppendBool(o, z.Cancel)
+		// string "b"
+		o = append(o, 0xa1, 0x62)
+		o, err = z.Since.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Since")
+			return
+		}
+		// string "u"
+		o = append(o, 0xa1, 0x75)
+		o, err = z.Until.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Until")
+			return
+		}
+		if (zb0001Mask & 0x100) == 0 { // if not omitted
+			// string "m"
+			o = append(o, 0xa1, 0x6d)
+			o = msgp.AppendString(o, z.Match)
+		}
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
+			// string "k"
+			o = append(o, 0xa1, 0x6b)
+			o = msgp.AppendString(o, z.Sidecar)
+		}
+	}
 	return
 }
 
@@ -745,6 +825,30 @@ func (z *LogRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Cancel")
 				return
 			}
+		case "b":
+			bts, err = z.Since.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Since")
+				return
+			}
+		case "u":
+			bts, err = z.Until.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Until")
+				return
+			}
+		case "m":
+			z.Match, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Match")
+				return
+			}
+		case "k":
+			z.Sidecar, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Sidecar")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -759,7 +863,7 @@ func (z *LogRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *LogRequest) Msgsize() (s int) {
-	s = 1 + 2 + msgp.Uint64Size + 2 + z.Task.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Stream) + 2 + msgp.Int64Size + 2 + msgp.BoolSize + 2 + msgp.BoolSize
+	s = 1 + 2 + msgp.Uint64Size + 2 + z.Task.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Stream) + 2 + msgp.Int64Size + 2 + msgp.BoolSize + 2 + msgp.BoolSize + 2 + z.Since.Msgsize() + 2 + z.Until.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Match) + 2 + msgp.StringPrefixSize + len(z.Sidecar)
 	return
 }
 
@@ -952,5 +1056,427 @@ func (z *ReportAck) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z ReportAck) Msgsize() (s int) {
 	s = 1 + 2 + msgp.Uint64Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z SessionHello) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(2)
+	var zb0001Mask uint8 /* 2 bits */
+	_ = zb0001Mask
+	if z.Error == "" {
+		zb0001Len--
+		zb0001Mask |= 0x2
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "k"
+		o = append(o, 0xa1, 0x6b)
+		o = msgp.AppendString(o, z.Key)
+		if (zb0001Mask & 0x2) == 0 { // if not omitted
+			// string "e"
+			o = append(o, 0xa1, 0x65)
+			o = msgp.AppendString(o, z.Error)
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *SessionHello) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "k":
+			z.Key, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Key")
+				return
+			}
+		case "e":
+			z.Error, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Error")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z SessionHello) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Key) + 2 + msgp.StringPrefixSize + len(z.Error)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *SessionRequest) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 3
+	// string "k"
+	o = append(o, 0x83, 0xa1, 0x6b)
+	o = msgp.AppendString(o, z.Key)
+	// string "t"
+	o = append(o, 0xa1, 0x74)
+	o, err = z.Task.MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Task")
+		return
+	}
+	// string "o"
+	o = append(o, 0xa1, 0x6f)
+	o = msgp.AppendBytes(o, z.Open)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *SessionRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "k":
+			z.Key, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Key")
+				return
+			}
+		case "t":
+			bts, err = z.Task.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Task")
+				return
+			}
+		case "o":
+			z.Open, bts, err = msgp.ReadBytesBytes(bts, z.Open)
+			if err != nil {
+				err = msgp.WrapError(err, "Open")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *SessionRequest) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Key) + 2 + z.Task.Msgsize() + 2 + msgp.BytesPrefixSize + len(z.Open)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *Usage) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(11)
+	var zb0001Mask uint16 /* 11 bits */
+	_ = zb0001Mask
+	if z.MemPeak == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x20
+	}
+	if z.Swap == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x40
+	}
+	if z.Disk == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x100
+	}
+	if z.ReadBytes == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x200
+	}
+	if z.WriteBytes == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x400
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "t"
+		o = append(o, 0xa1, 0x74)
+		o, err = z.Task.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Task")
+			return
+		}
+		// string "a"
+		o = append(o, 0xa1, 0x61)
+		o, err = z.At.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "At")
+			return
+		}
+		// string "c"
+		o = append(o, 0xa1, 0x63)
+		o, err = z.CPU.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "CPU")
+			return
+		}
+		// string "h"
+		o = append(o, 0xa1, 0x68)
+		o, err = z.Throttled.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Throttled")
+			return
+		}
+		// string "m"
+		o = append(o, 0xa1, 0x6d)
+		o = msgp.AppendInt64(o, z.Mem)
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
+			// string "k"
+			o = append(o, 0xa1, 0x6b)
+			o = msgp.AppendInt64(o, z.MemPeak)
+		}
+		if (zb0001Mask & 0x40) == 0 { // if not omitted
+			// string "w"
+			o = append(o, 0xa1, 0x77)
+			o = msgp.AppendInt64(o, z.Swap)
+		}
+		// string "p"
+		o = append(o, 0xa1, 0x70)
+		o = msgp.AppendInt64(o, z.Pids)
+		if (zb0001Mask & 0x100) == 0 { // if not omitted
+			// string "d"
+			o = append(o, 0xa1, 0x64)
+			o = msgp.AppendInt64(o, z.Disk)
+		}
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
+			// string "r"
+			o = append(o, 0xa1, 0x72)
+			o = msgp.AppendInt64(o, z.ReadBytes)
+		}
+		if (zb0001Mask & 0x400) == 0 { // if not omitted
+			// string "b"
+			o = append(o, 0xa1, 0x62)
+			o = msgp.AppendInt64(o, z.WriteBytes)
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Usage) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "t":
+			bts, err = z.Task.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Task")
+				return
+			}
+		case "a":
+			bts, err = z.At.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "At")
+				return
+			}
+		case "c":
+			bts, err = z.CPU.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "CPU")
+				return
+			}
+		case "h":
+			bts, err = z.Throttled.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Throttled")
+				return
+			}
+		case "m":
+			z.Mem, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Mem")
+				return
+			}
+		case "k":
+			z.MemPeak, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "MemPeak")
+				return
+			}
+		case "w":
+			z.Swap, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Swap")
+				return
+			}
+		case "p":
+			z.Pids, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Pids")
+				return
+			}
+		case "d":
+			z.Disk, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Disk")
+				return
+			}
+		case "r":
+			z.ReadBytes, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "ReadBytes")
+				return
+			}
+		case "b":
+			z.WriteBytes, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "WriteBytes")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Usage) Msgsize() (s int) {
+	s = 1 + 2 + z.Task.Msgsize() + 2 + z.At.Msgsize() + 2 + z.CPU.Msgsize() + 2 + z.Throttled.Msgsize() + 2 + msgp.Int64Size + 2 + msgp.Int64Size + 2 + msgp.Int64Size + 2 + msgp.Int64Size + 2 + msgp.Int64Size + 2 + msgp.Int64Size + 2 + msgp.Int64Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *UsageReport) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 1
+	// string "u"
+	o = append(o, 0x81, 0xa1, 0x75)
+	o = msgp.AppendArrayHeader(o, uint32(len(z.Usages)))
+	for za0001 := range z.Usages {
+		o, err = z.Usages[za0001].MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Usages", za0001)
+			return
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *UsageReport) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "u":
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Usages")
+				return
+			}
+			if cap(z.Usages) >= int(zb0002) {
+				z.Usages = (z.Usages)[:zb0002]
+			} else {
+				z.Usages = make([]Usage, zb0002)
+			}
+			for za0001 := range z.Usages {
+				bts, err = z.Usages[za0001].UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Usages", za0001)
+					return
+				}
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *UsageReport) Msgsize() (s int) {
+	s = 1 + 2 + msgp.ArrayHeaderSize
+	for za0001 := range z.Usages {
+		s += z.Usages[za0001].Msgsize()
+	}
 	return
 }

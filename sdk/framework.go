@@ -59,6 +59,7 @@ type Action struct {
 	Demand   *Demand         `json:"demand,omitempty" msg:"d,omitempty"`   // set, by name
 	Drop     *DropDemand     `json:"drop,omitempty" msg:"r,omitempty"`     // withdraw
 	Kill     *KillTask       `json:"kill,omitempty" msg:"k,omitempty"`     //
+	Resize   *ResizeTask     `json:"resize,omitempty" msg:"z,omitempty"`   // change what a running task has
 	Forget   *ForgetTask     `json:"forget,omitempty" msg:"f,omitempty"`   // an ended task, for good
 	Accept   *AcceptOffer    `json:"accept,omitempty" msg:"a,omitempty"`   //
 	Decline  *DeclineOffer   `json:"decline,omitempty" msg:"e,omitempty"`  //
@@ -79,6 +80,15 @@ type KillTask struct {
 	Task   TaskID   `json:"task" msg:"t"`
 	Reason Reason   `json:"reason" msg:"r"`
 	Grace  Duration `json:"grace,omitempty" msg:"g,omitempty"`
+}
+
+// ResizeTask changes what a live task is charged for and bounded by, without
+// restarting it. It is refused when its node or its role has no room; devices
+// and ports cannot be changed.
+type ResizeTask struct {
+	Task      TaskID    `json:"task" msg:"t"`
+	Resources Resources `json:"resources" msg:"q"`
+	Limits    Limits    `json:"limits" msg:"l"`
 }
 
 // ForgetTask lets the kernel drop the record of an ended task.

@@ -98,8 +98,8 @@ func (z *AcceptOffer) Msgsize() (s int) {
 func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(11)
-	var zb0001Mask uint16 /* 11 bits */
+	zb0001Len := uint32(12)
+	var zb0001Mask uint16 /* 12 bits */
 	_ = zb0001Mask
 	if z.Demand == nil {
 		zb0001Len--
@@ -113,37 +113,41 @@ func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x4
 	}
-	if z.Forget == nil {
+	if z.Resize == nil {
 		zb0001Len--
 		zb0001Mask |= 0x8
 	}
-	if z.Accept == nil {
+	if z.Forget == nil {
 		zb0001Len--
 		zb0001Mask |= 0x10
 	}
-	if z.Decline == nil {
+	if z.Accept == nil {
 		zb0001Len--
 		zb0001Mask |= 0x20
 	}
-	if z.Suppress == nil {
+	if z.Decline == nil {
 		zb0001Len--
 		zb0001Mask |= 0x40
 	}
-	if z.Revive == nil {
+	if z.Suppress == nil {
 		zb0001Len--
 		zb0001Mask |= 0x80
 	}
-	if z.Timer == nil {
+	if z.Revive == nil {
 		zb0001Len--
 		zb0001Mask |= 0x100
 	}
-	if z.Put == nil {
+	if z.Timer == nil {
 		zb0001Len--
 		zb0001Mask |= 0x200
 	}
-	if z.Status == nil {
+	if z.Put == nil {
 		zb0001Len--
 		zb0001Mask |= 0x400
+	}
+	if z.Status == nil {
+		zb0001Len--
+		zb0001Mask |= 0x800
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -215,6 +219,36 @@ func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 			}
 		}
 		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "z"
+			o = append(o, 0xa1, 0x7a)
+			if z.Resize == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				// map header, size 3
+				// string "t"
+				o = append(o, 0x83, 0xa1, 0x74)
+				o, err = z.Resize.Task.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Resize", "Task")
+					return
+				}
+				// string "q"
+				o = append(o, 0xa1, 0x71)
+				o, err = z.Resize.Resources.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Resize", "Resources")
+					return
+				}
+				// string "l"
+				o = append(o, 0xa1, 0x6c)
+				o, err = z.Resize.Limits.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Resize", "Limits")
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x10) == 0 { // if not omitted
 			// string "f"
 			o = append(o, 0xa1, 0x66)
 			if z.Forget == nil {
@@ -230,7 +264,7 @@ func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 				}
 			}
 		}
-		if (zb0001Mask & 0x10) == 0 { // if not omitted
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
 			// string "a"
 			o = append(o, 0xa1, 0x61)
 			if z.Accept == nil {
@@ -256,7 +290,7 @@ func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 				}
 			}
 		}
-		if (zb0001Mask & 0x20) == 0 { // if not omitted
+		if (zb0001Mask & 0x40) == 0 { // if not omitted
 			// string "e"
 			o = append(o, 0xa1, 0x65)
 			if z.Decline == nil {
@@ -279,7 +313,7 @@ func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 				}
 			}
 		}
-		if (zb0001Mask & 0x40) == 0 { // if not omitted
+		if (zb0001Mask & 0x80) == 0 { // if not omitted
 			// string "s"
 			o = append(o, 0xa1, 0x73)
 			if z.Suppress == nil {
@@ -291,7 +325,7 @@ func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 				o = msgp.AppendString(o, z.Suppress.Name)
 			}
 		}
-		if (zb0001Mask & 0x80) == 0 { // if not omitted
+		if (zb0001Mask & 0x100) == 0 { // if not omitted
 			// string "v"
 			o = append(o, 0xa1, 0x76)
 			if z.Revive == nil {
@@ -303,7 +337,7 @@ func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 				o = msgp.AppendString(o, z.Revive.Name)
 			}
 		}
-		if (zb0001Mask & 0x100) == 0 { // if not omitted
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
 			// string "t"
 			o = append(o, 0xa1, 0x74)
 			if z.Timer == nil {
@@ -322,7 +356,7 @@ func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 				}
 			}
 		}
-		if (zb0001Mask & 0x200) == 0 { // if not omitted
+		if (zb0001Mask & 0x400) == 0 { // if not omitted
 			// string "p"
 			o = append(o, 0xa1, 0x70)
 			if z.Put == nil {
@@ -337,7 +371,7 @@ func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 				o = msgp.AppendBytes(o, z.Put.Value)
 			}
 		}
-		if (zb0001Mask & 0x400) == 0 { // if not omitted
+		if (zb0001Mask & 0x800) == 0 { // if not omitted
 			// string "u"
 			o = append(o, 0xa1, 0x75)
 			if z.Status == nil {
@@ -491,6 +525,58 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					}
 				}
 			}
+		case "z":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Resize = nil
+			} else {
+				if z.Resize == nil {
+					z.Resize = new(ResizeTask)
+				}
+				var zb0004 uint32
+				zb0004, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Resize")
+					return
+				}
+				for zb0004 > 0 {
+					zb0004--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Resize")
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "t":
+						bts, err = z.Resize.Task.UnmarshalMsg(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Resize", "Task")
+							return
+						}
+					case "q":
+						bts, err = z.Resize.Resources.UnmarshalMsg(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Resize", "Resources")
+							return
+						}
+					case "l":
+						bts, err = z.Resize.Limits.UnmarshalMsg(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Resize", "Limits")
+							return
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Resize")
+							return
+						}
+					}
+				}
+			}
 		case "f":
 			if msgp.IsNil(bts) {
 				bts, err = msgp.ReadNilBytes(bts)
@@ -502,14 +588,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Forget == nil {
 					z.Forget = new(ForgetTask)
 				}
-				var zb0004 uint32
-				zb0004, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0005 uint32
+				zb0005, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Forget")
 					return
 				}
-				for zb0004 > 0 {
-					zb0004--
+				for zb0005 > 0 {
+					zb0005--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Forget")
@@ -542,14 +628,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Accept == nil {
 					z.Accept = new(AcceptOffer)
 				}
-				var zb0005 uint32
-				zb0005, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0006 uint32
+				zb0006, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Accept")
 					return
 				}
-				for zb0005 > 0 {
-					zb0005--
+				for zb0006 > 0 {
+					zb0006--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Accept")
@@ -563,16 +649,16 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 							return
 						}
 					case "l":
-						var zb0006 uint32
-						zb0006, bts, err = msgp.ReadArrayHeaderBytes(bts)
+						var zb0007 uint32
+						zb0007, bts, err = msgp.ReadArrayHeaderBytes(bts)
 						if err != nil {
 							err = msgp.WrapError(err, "Accept", "Launches")
 							return
 						}
-						if cap(z.Accept.Launches) >= int(zb0006) {
-							z.Accept.Launches = (z.Accept.Launches)[:zb0006]
+						if cap(z.Accept.Launches) >= int(zb0007) {
+							z.Accept.Launches = (z.Accept.Launches)[:zb0007]
 						} else {
-							z.Accept.Launches = make([]Launch, zb0006)
+							z.Accept.Launches = make([]Launch, zb0007)
 						}
 						for za0001 := range z.Accept.Launches {
 							bts, err = z.Accept.Launches[za0001].UnmarshalMsg(bts)
@@ -601,14 +687,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Decline == nil {
 					z.Decline = new(DeclineOffer)
 				}
-				var zb0007 uint32
-				zb0007, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0008 uint32
+				zb0008, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Decline")
 					return
 				}
-				for zb0007 > 0 {
-					zb0007--
+				for zb0008 > 0 {
+					zb0008--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Decline")
@@ -647,14 +733,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Suppress == nil {
 					z.Suppress = new(SuppressDemand)
 				}
-				var zb0008 uint32
-				zb0008, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0009 uint32
+				zb0009, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Suppress")
 					return
 				}
-				for zb0008 > 0 {
-					zb0008--
+				for zb0009 > 0 {
+					zb0009--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Suppress")
@@ -687,14 +773,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Revive == nil {
 					z.Revive = new(ReviveDemand)
 				}
-				var zb0009 uint32
-				zb0009, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0010 uint32
+				zb0010, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Revive")
 					return
 				}
-				for zb0009 > 0 {
-					zb0009--
+				for zb0010 > 0 {
+					zb0010--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Revive")
@@ -727,14 +813,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Timer == nil {
 					z.Timer = new(Timer)
 				}
-				var zb0010 uint32
-				zb0010, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0011 uint32
+				zb0011, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Timer")
 					return
 				}
-				for zb0010 > 0 {
-					zb0010--
+				for zb0011 > 0 {
+					zb0011--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Timer")
@@ -773,14 +859,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Put == nil {
 					z.Put = new(KeyValue)
 				}
-				var zb0011 uint32
-				zb0011, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0012 uint32
+				zb0012, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Put")
 					return
 				}
-				for zb0011 > 0 {
-					zb0011--
+				for zb0012 > 0 {
+					zb0012--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Put")
@@ -819,14 +905,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Status == nil {
 					z.Status = new(SetStatus)
 				}
-				var zb0012 uint32
-				zb0012, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0013 uint32
+				zb0013, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Status")
 					return
 				}
-				for zb0012 > 0 {
-					zb0012--
+				for zb0013 > 0 {
+					zb0013--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Status")
@@ -885,6 +971,12 @@ func (z *Action) Msgsize() (s int) {
 		s += msgp.NilSize
 	} else {
 		s += 1 + 2 + z.Kill.Task.Msgsize() + 2 + z.Kill.Reason.Msgsize() + 2 + z.Kill.Grace.Msgsize()
+	}
+	s += 2
+	if z.Resize == nil {
+		s += msgp.NilSize
+	} else {
+		s += 1 + 2 + z.Resize.Task.Msgsize() + 2 + z.Resize.Resources.Msgsize() + 2 + z.Resize.Limits.Msgsize()
 	}
 	s += 2
 	if z.Forget == nil {
@@ -2042,6 +2134,88 @@ func (z *RefusedAct) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *RefusedAct) Msgsize() (s int) {
 	s = 1 + 2 + z.Reason.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Message)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *ResizeTask) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 3
+	// string "t"
+	o = append(o, 0x83, 0xa1, 0x74)
+	o, err = z.Task.MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Task")
+		return
+	}
+	// string "q"
+	o = append(o, 0xa1, 0x71)
+	o, err = z.Resources.MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Resources")
+		return
+	}
+	// string "l"
+	o = append(o, 0xa1, 0x6c)
+	o, err = z.Limits.MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Limits")
+		return
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *ResizeTask) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "t":
+			bts, err = z.Task.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Task")
+				return
+			}
+		case "q":
+			bts, err = z.Resources.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Resources")
+				return
+			}
+		case "l":
+			bts, err = z.Limits.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Limits")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *ResizeTask) Msgsize() (s int) {
+	s = 1 + 2 + z.Task.Msgsize() + 2 + z.Resources.Msgsize() + 2 + z.Limits.Msgsize()
 	return
 }
 

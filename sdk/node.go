@@ -9,15 +9,36 @@ type Attribute struct {
 	Value string `json:"value"`
 }
 
-// Device is one identified piece of hardware, such as a GPU.
+// Device is one identified piece of hardware, such as a GPU, or a part of one.
 type Device struct {
 	ID      string `json:"id" msg:"i"`                         // UUID
-	Kind    string `json:"kind" msg:"k"`                       // "gpu"
+	Kind    string `json:"kind" msg:"k"`                       // "gpu", "mig"
 	Model   string `json:"model,omitempty" msg:"m,omitempty"`  // "NVIDIA A100-SXM4-40GB"
 	Mem     int64  `json:"mem,omitempty" msg:"b,omitempty"`    // bytes
 	Group   string `json:"group,omitempty" msg:"g,omitempty"`  // topology: devices of one group are linked
 	Healthy bool   `json:"healthy" msg:"h"`                    // as the node sees it
 	Detail  string `json:"detail,omitempty" msg:"d,omitempty"` // why not healthy
+	// Resource is the scalar resource this is 1 of: "gpus" for whole devices,
+	// "gpus-shared" for one that many tasks use in parts, "mig-1g-10gb" for a
+	// partition of that profile. Tasks that ask for the resource are given
+	// devices of it.
+	Resource string `json:"resource,omitempty" msg:"r,omitempty"`
+	// Shared: tasks may have less than the whole of it.
+	Shared bool `json:"shared,omitempty" msg:"s,omitempty"`
+	// Parent is the ID of the device this is a partition of.
+	Parent string `json:"parent,omitempty" msg:"p,omitempty"`
+	// NUMA is the node of the machine it is next to; -1: not known.
+	NUMA int32 `json:"numa" msg:"n"`
+	// Bus is its PCI address.
+	Bus string `json:"bus,omitempty" msg:"u,omitempty"`
+}
+
+// DeviceBinding is a device, or part of a shared one, that a task holds.
+type DeviceBinding struct {
+	ID       string `json:"id" msg:"i"`
+	Resource string `json:"resource" msg:"r"`
+	// Share is the part of it in thousandths; 1000 is the whole.
+	Share Milli `json:"share" msg:"s"`
 }
 
 // Machine is what an agent found its machine to be. It comes with every

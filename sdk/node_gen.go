@@ -52,8 +52,8 @@ func (z Attribute) Msgsize() (s int) {
 func (z *Device) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(7)
-	var zb0001Mask uint8 /* 7 bits */
+	zb0001Len := uint32(12)
+	var zb0001Mask uint16 /* 12 bits */
 	_ = zb0001Mask
 	if z.Model == "" {
 		zb0001Len--
@@ -70,6 +70,22 @@ func (z *Device) MarshalMsg(b []byte) (o []byte, err error) {
 	if z.Detail == "" {
 		zb0001Len--
 		zb0001Mask |= 0x40
+	}
+	if z.Resource == "" {
+		zb0001Len--
+		zb0001Mask |= 0x80
+	}
+	if z.Shared == false {
+		zb0001Len--
+		zb0001Mask |= 0x100
+	}
+	if z.Parent == "" {
+		zb0001Len--
+		zb0001Mask |= 0x200
+	}
+	if z.Bus == "" {
+		zb0001Len--
+		zb0001Mask |= 0x800
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -104,6 +120,29 @@ func (z *Device) MarshalMsg(b []byte) (o []byte, err error) {
 			// string "d"
 			o = append(o, 0xa1, 0x64)
 			o = msgp.AppendString(o, z.Detail)
+		}
+		if (zb0001Mask & 0x80) == 0 { // if not omitted
+			// string "r"
+			o = append(o, 0xa1, 0x72)
+			o = msgp.AppendString(o, z.Resource)
+		}
+		if (zb0001Mask & 0x100) == 0 { // if not omitted
+			// string "s"
+			o = append(o, 0xa1, 0x73)
+			o = msgp.AppendBool(o, z.Shared)
+		}
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
+			// string "p"
+			o = append(o, 0xa1, 0x70)
+			o = msgp.AppendString(o, z.Parent)
+		}
+		// string "n"
+		o = append(o, 0xa1, 0x6e)
+		o = msgp.AppendInt32(o, z.NUMA)
+		if (zb0001Mask & 0x800) == 0 { // if not omitted
+			// string "u"
+			o = append(o, 0xa1, 0x75)
+			o = msgp.AppendString(o, z.Bus)
 		}
 	}
 	return
@@ -169,6 +208,36 @@ func (z *Device) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Detail")
 				return
 			}
+		case "r":
+			z.Resource, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Resource")
+				return
+			}
+		case "s":
+			z.Shared, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Shared")
+				return
+			}
+		case "p":
+			z.Parent, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Parent")
+				return
+			}
+		case "n":
+			z.NUMA, bts, err = msgp.ReadInt32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "NUMA")
+				return
+			}
+		case "u":
+			z.Bus, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Bus")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -183,7 +252,81 @@ func (z *Device) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Device) Msgsize() (s int) {
-	s = 1 + 2 + msgp.StringPrefixSize + len(z.ID) + 2 + msgp.StringPrefixSize + len(z.Kind) + 2 + msgp.StringPrefixSize + len(z.Model) + 2 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Group) + 2 + msgp.BoolSize + 2 + msgp.StringPrefixSize + len(z.Detail)
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.ID) + 2 + msgp.StringPrefixSize + len(z.Kind) + 2 + msgp.StringPrefixSize + len(z.Model) + 2 + msgp.Int64Size + 2 + msgp.StringPrefixSize + len(z.Group) + 2 + msgp.BoolSize + 2 + msgp.StringPrefixSize + len(z.Detail) + 2 + msgp.StringPrefixSize + len(z.Resource) + 2 + msgp.BoolSize + 2 + msgp.StringPrefixSize + len(z.Parent) + 2 + msgp.Int32Size + 2 + msgp.StringPrefixSize + len(z.Bus)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *DeviceBinding) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 3
+	// string "i"
+	o = append(o, 0x83, 0xa1, 0x69)
+	o = msgp.AppendString(o, z.ID)
+	// string "r"
+	o = append(o, 0xa1, 0x72)
+	o = msgp.AppendString(o, z.Resource)
+	// string "s"
+	o = append(o, 0xa1, 0x73)
+	o, err = z.Share.MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Share")
+		return
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *DeviceBinding) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "i":
+			z.ID, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "ID")
+				return
+			}
+		case "r":
+			z.Resource, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Resource")
+				return
+			}
+		case "s":
+			bts, err = z.Share.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Share")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *DeviceBinding) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.ID) + 2 + msgp.StringPrefixSize + len(z.Resource) + 2 + z.Share.Msgsize()
 	return
 }
 

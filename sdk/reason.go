@@ -30,6 +30,7 @@ const (
 	ReasonOffered       Reason = 117 // on offer to somebody at the moment
 	ReasonNoNodes       Reason = 118 // there is no node at all
 	ReasonNotConsidered Reason = 119 // the policy has not come to it yet
+	ReasonDevices       Reason = 120 // enough is free in sum, but not as devices that are well and whole
 )
 
 // Why a task is in its state.
@@ -54,6 +55,13 @@ const (
 	ReasonInvalidTemplate  Reason = 217
 	ReasonPidsLimit        Reason = 218 // reached its process limit
 	ReasonCheckpointLost   Reason = 219 // the node's own record of it was lost
+	ReasonDiskLimit        Reason = 220 // reached its disk limit
+	ReasonDeviceLost       Reason = 221 // a device it held is gone or ill
+	ReasonNotPermitted     Reason = 222 // asks for what the node's operator has not granted
+	ReasonUnsupported      Reason = 223 // asks for what this node cannot do
+	ReasonSidecarFailed    Reason = 224 // one of its sidecars failed
+	ReasonImageUnsigned    Reason = 225 // the node's signature check refused the image
+	ReasonVolume           Reason = 226 // a volume of it could not be made or mounted
 )
 
 // Why a plugin call or its answer was refused.
@@ -81,8 +89,8 @@ var reasonNames = map[Reason]string{
 	ReasonQuotaLimit: "quota-limit", ReasonGuarantee: "guarantee", ReasonFairShare: "fair-share",
 	ReasonBackoff: "backoff", ReasonDeclined: "declined", ReasonSuppressed: "suppressed",
 	ReasonNoPolicy: "no-policy", ReasonOffered: "offered", ReasonNoNodes: "no-nodes",
-	ReasonNotConsidered: "not-considered",
-	ReasonExited:        "exited", ReasonSignaled: "signaled", ReasonOOM: "out-of-memory",
+	ReasonNotConsidered: "not-considered", ReasonDevices: "devices",
+	ReasonExited: "exited", ReasonSignaled: "signaled", ReasonOOM: "out-of-memory",
 	ReasonKilledByUser: "killed-by-user", ReasonKilledByPlugin: "killed-by-plugin",
 	ReasonUnhealthy: "unhealthy", ReasonImageNotFound: "image-not-found",
 	ReasonImageDigest: "image-digest", ReasonImageInvalid: "image-invalid",
@@ -91,6 +99,9 @@ var reasonNames = map[Reason]string{
 	ReasonStartFailed: "start-failed", ReasonDiskFull: "disk-full", ReasonNodeLost: "node-lost",
 	ReasonExitUnknown: "exit-unknown", ReasonInvalidTemplate: "invalid-template",
 	ReasonPidsLimit: "pids-limit", ReasonCheckpointLost: "checkpoint-lost",
+	ReasonDiskLimit: "disk-limit", ReasonDeviceLost: "device-lost", ReasonNotPermitted: "not-permitted",
+	ReasonUnsupported: "unsupported", ReasonSidecarFailed: "sidecar-failed",
+	ReasonImageUnsigned: "image-unsigned", ReasonVolume: "volume",
 	ReasonTrap: "trap", ReasonDeadline: "deadline", ReasonMemory: "memory",
 	ReasonAnswerTooLong: "answer-too-long", ReasonAnswerInvalid: "answer-invalid",
 	ReasonNotOffered: "not-offered", ReasonNotGranted: "not-granted",

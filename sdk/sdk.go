@@ -16,6 +16,8 @@ package sdk
 //go:generate go run github.com/tinylib/msgp@v1.6.5 -file time.go -io=false -tests=false
 //go:generate go run github.com/tinylib/msgp@v1.6.5 -file reason.go -io=false -tests=false
 //go:generate go run github.com/tinylib/msgp@v1.6.5 -file resources.go -io=false -tests=false
+//go:generate go run github.com/tinylib/msgp@v1.6.5 -file milli.go -io=false -tests=false
+//go:generate go run github.com/tinylib/msgp@v1.6.5 -file limits.go -io=false -tests=false
 //go:generate go run github.com/tinylib/msgp@v1.6.5 -file node.go -io=false -tests=false
 //go:generate go run github.com/tinylib/msgp@v1.6.5 -file role.go -io=false -tests=false
 //go:generate go run github.com/tinylib/msgp@v1.6.5 -file template.go -io=false -tests=false

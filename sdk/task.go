@@ -70,9 +70,10 @@ const (
 	HealthUnknown Health = iota
 	Healthy
 	Unhealthy
+	Unready // a readiness check fails: it is left to run but not to be relied on
 )
 
-var healthNames = []string{"unknown", "healthy", "unhealthy"}
+var healthNames = []string{"unknown", "healthy", "unhealthy", "unready"}
 
 // String returns the name.
 func (h Health) String() string { return nameOf(healthNames, int(h)) }
@@ -112,7 +113,9 @@ type Task struct {
 	Node      NodeID        `json:"node" msg:"n"`
 	Resources Resources     `json:"resources" msg:"q"`
 	Ports     []PortBinding `json:"ports,omitempty" msg:"p,omitempty"`
-	Created   Time          `json:"created" msg:"c"`
+	// Devices are the identified devices it holds of its Resources.
+	Devices []DeviceBinding `json:"devices,omitempty" msg:"v,omitempty"`
+	Created Time            `json:"created" msg:"c"`
 
 	Goal       Goal       `json:"goal" msg:"o"`
 	GoalReason Reason     `json:"goal_reason,omitempty" msg:"w,omitempty"` // why GoalStop

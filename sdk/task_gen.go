@@ -66,8 +66,8 @@ func (z Health) Msgsize() (s int) {
 func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(14)
-	var zb0001Mask uint16 /* 14 bits */
+	zb0001Len := uint32(15)
+	var zb0001Mask uint16 /* 15 bits */
 	_ = zb0001Mask
 	if z.Tag == "" {
 		zb0001Len--
@@ -77,9 +77,13 @@ func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x100
 	}
+	if z.Devices == nil {
+		zb0001Len--
+		zb0001Mask |= 0x200
+	}
 	if z.Unreachable == false {
 		zb0001Len--
-		zb0001Mask |= 0x2000
+		zb0001Mask |= 0x4000
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -148,6 +152,18 @@ func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 				}
 			}
 		}
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
+			// string "v"
+			o = append(o, 0xa1, 0x76)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Devices)))
+			for za0002 := range z.Devices {
+				o, err = z.Devices[za0002].MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Devices", za0002)
+					return
+				}
+			}
+		}
 		// string "c"
 		o = append(o, 0xa1, 0x63)
 		o, err = z.Created.MarshalMsg(o)
@@ -172,7 +188,7 @@ func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 			err = msgp.WrapError(err, "Status")
 			return
 		}
-		if (zb0001Mask & 0x2000) == 0 { // if not omitted
+		if (zb0001Mask & 0x4000) == 0 { // if not omitted
 			// string "l"
 			o = append(o, 0xa1, 0x6c)
 			o = msgp.AppendBool(o, z.Unreachable)
@@ -266,6 +282,25 @@ func (z *Task) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
+		case "v":
+			var zb0003 uint32
+			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Devices")
+				return
+			}
+			if cap(z.Devices) >= int(zb0003) {
+				z.Devices = (z.Devices)[:zb0003]
+			} else {
+				z.Devices = make([]DeviceBinding, zb0003)
+			}
+			for za0002 := range z.Devices {
+				bts, err = z.Devices[za0002].UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Devices", za0002)
+					return
+				}
+			}
 		case "c":
 			bts, err = z.Created.UnmarshalMsg(bts)
 			if err != nil {
@@ -274,13 +309,13 @@ func (z *Task) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			}
 		case "o":
 			{
-				var zb0003 uint8
-				zb0003, bts, err = msgp.ReadUint8Bytes(bts)
+				var zb0004 uint8
+				zb0004, bts, err = msgp.ReadUint8Bytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Goal")
 					return
 				}
-				z.Goal = Goal(zb0003)
+				z.Goal = Goal(zb0004)
 			}
 		case "w":
 			bts, err = z.GoalReason.UnmarshalMsg(bts)
@@ -317,6 +352,10 @@ func (z *Task) Msgsize() (s int) {
 	s = 1 + 2 + z.ID.Msgsize() + 2 + z.Ref.Msgsize() + 2 + z.Plugin.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Demand) + 2 + msgp.StringPrefixSize + len(z.Tag) + 2 + z.Role.Msgsize() + 2 + z.Node.Msgsize() + 2 + z.Resources.Msgsize() + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Ports {
 		s += z.Ports[za0001].Msgsize()
+	}
+	s += 2 + msgp.ArrayHeaderSize
+	for za0002 := range z.Devices {
+		s += z.Devices[za0002].Msgsize()
 	}
 	s += 2 + z.Created.Msgsize() + 2 + msgp.Uint8Size + 2 + z.GoalReason.Msgsize() + 2 + z.Status.Msgsize() + 2 + msgp.BoolSize
 	return

@@ -10,20 +10,36 @@ import (
 func (z *Check) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(7)
-	var zb0001Mask uint8 /* 7 bits */
+	zb0001Len := uint32(11)
+	var zb0001Mask uint16 /* 11 bits */
 	_ = zb0001Mask
 	if z.HTTP == nil {
 		zb0001Len--
 		zb0001Mask |= 0x2
 	}
-	if z.TCP == nil {
+	if z.HTTPS == nil {
 		zb0001Len--
 		zb0001Mask |= 0x4
 	}
-	if z.Failures == 0 {
+	if z.TCP == nil {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	if z.GRPC == nil {
+		zb0001Len--
+		zb0001Mask |= 0x10
+	}
+	if z.Command == nil {
+		zb0001Len--
+		zb0001Mask |= 0x20
+	}
+	if z.Readiness == false {
 		zb0001Len--
 		zb0001Mask |= 0x40
+	}
+	if z.Failures == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x400
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -49,6 +65,39 @@ func (z *Check) MarshalMsg(b []byte) (o []byte, err error) {
 			}
 		}
 		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "s"
+			o = append(o, 0xa1, 0x73)
+			if z.HTTPS == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				// check for omitted fields
+				zb0003Len := uint32(3)
+				var zb0003Mask uint8 /* 3 bits */
+				_ = zb0003Mask
+				if z.HTTPS.ServerName == "" {
+					zb0003Len--
+					zb0003Mask |= 0x4
+				}
+				// variable map header, size zb0003Len
+				o = append(o, 0x80|uint8(zb0003Len))
+
+				// skip if no fields are to be emitted
+				if zb0003Len != 0 {
+					// string "p"
+					o = append(o, 0xa1, 0x70)
+					o = msgp.AppendString(o, z.HTTPS.Port)
+					// string "u"
+					o = append(o, 0xa1, 0x75)
+					o = msgp.AppendString(o, z.HTTPS.Path)
+					if (zb0003Mask & 0x4) == 0 { // if not omitted
+						// string "n"
+						o = append(o, 0xa1, 0x6e)
+						o = msgp.AppendString(o, z.HTTPS.ServerName)
+					}
+				}
+			}
+		}
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
 			// string "t"
 			o = append(o, 0xa1, 0x74)
 			if z.TCP == nil {
@@ -59,6 +108,65 @@ func (z *Check) MarshalMsg(b []byte) (o []byte, err error) {
 				o = append(o, 0x81, 0xa1, 0x70)
 				o = msgp.AppendString(o, z.TCP.Port)
 			}
+		}
+		if (zb0001Mask & 0x10) == 0 { // if not omitted
+			// string "g"
+			o = append(o, 0xa1, 0x67)
+			if z.GRPC == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				// check for omitted fields
+				zb0005Len := uint32(3)
+				var zb0005Mask uint8 /* 3 bits */
+				_ = zb0005Mask
+				if z.GRPC.Service == "" {
+					zb0005Len--
+					zb0005Mask |= 0x2
+				}
+				if z.GRPC.TLS == false {
+					zb0005Len--
+					zb0005Mask |= 0x4
+				}
+				// variable map header, size zb0005Len
+				o = append(o, 0x80|uint8(zb0005Len))
+
+				// skip if no fields are to be emitted
+				if zb0005Len != 0 {
+					// string "p"
+					o = append(o, 0xa1, 0x70)
+					o = msgp.AppendString(o, z.GRPC.Port)
+					if (zb0005Mask & 0x2) == 0 { // if not omitted
+						// string "s"
+						o = append(o, 0xa1, 0x73)
+						o = msgp.AppendString(o, z.GRPC.Service)
+					}
+					if (zb0005Mask & 0x4) == 0 { // if not omitted
+						// string "t"
+						o = append(o, 0xa1, 0x74)
+						o = msgp.AppendBool(o, z.GRPC.TLS)
+					}
+				}
+			}
+		}
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
+			// string "c"
+			o = append(o, 0xa1, 0x63)
+			if z.Command == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				// map header, size 1
+				// string "c"
+				o = append(o, 0x81, 0xa1, 0x63)
+				o = msgp.AppendArrayHeader(o, uint32(len(z.Command.Command)))
+				for za0001 := range z.Command.Command {
+					o = msgp.AppendString(o, z.Command.Command[za0001])
+				}
+			}
+		}
+		if (zb0001Mask & 0x40) == 0 { // if not omitted
+			// string "r"
+			o = append(o, 0xa1, 0x72)
+			o = msgp.AppendBool(o, z.Readiness)
 		}
 		// string "i"
 		o = append(o, 0xa1, 0x69)
@@ -81,7 +189,7 @@ func (z *Check) MarshalMsg(b []byte) (o []byte, err error) {
 			err = msgp.WrapError(err, "Delay")
 			return
 		}
-		if (zb0001Mask & 0x40) == 0 { // if not omitted
+		if (zb0001Mask & 0x400) == 0 { // if not omitted
 			// string "f"
 			o = append(o, 0xa1, 0x66)
 			o = msgp.AppendInt32(o, z.Failures)
@@ -160,6 +268,58 @@ func (z *Check) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					}
 				}
 			}
+		case "s":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.HTTPS = nil
+			} else {
+				if z.HTTPS == nil {
+					z.HTTPS = new(HTTPSCheck)
+				}
+				var zb0003 uint32
+				zb0003, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "HTTPS")
+					return
+				}
+				for zb0003 > 0 {
+					zb0003--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "HTTPS")
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "p":
+						z.HTTPS.Port, bts, err = msgp.ReadStringBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "HTTPS", "Port")
+							return
+						}
+					case "u":
+						z.HTTPS.Path, bts, err = msgp.ReadStringBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "HTTPS", "Path")
+							return
+						}
+					case "n":
+						z.HTTPS.ServerName, bts, err = msgp.ReadStringBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "HTTPS", "ServerName")
+							return
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "HTTPS")
+							return
+						}
+					}
+				}
+			}
 		case "t":
 			if msgp.IsNil(bts) {
 				bts, err = msgp.ReadNilBytes(bts)
@@ -171,14 +331,14 @@ func (z *Check) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.TCP == nil {
 					z.TCP = new(TCPCheck)
 				}
-				var zb0003 uint32
-				zb0003, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0004 uint32
+				zb0004, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "TCP")
 					return
 				}
-				for zb0003 > 0 {
-					zb0003--
+				for zb0004 > 0 {
+					zb0004--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "TCP")
@@ -199,6 +359,117 @@ func (z *Check) UnmarshalMsg(bts []byte) (o []byte, err error) {
 						}
 					}
 				}
+			}
+		case "g":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.GRPC = nil
+			} else {
+				if z.GRPC == nil {
+					z.GRPC = new(GRPCCheck)
+				}
+				var zb0005 uint32
+				zb0005, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "GRPC")
+					return
+				}
+				for zb0005 > 0 {
+					zb0005--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "GRPC")
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "p":
+						z.GRPC.Port, bts, err = msgp.ReadStringBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "GRPC", "Port")
+							return
+						}
+					case "s":
+						z.GRPC.Service, bts, err = msgp.ReadStringBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "GRPC", "Service")
+							return
+						}
+					case "t":
+						z.GRPC.TLS, bts, err = msgp.ReadBoolBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "GRPC", "TLS")
+							return
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "GRPC")
+							return
+						}
+					}
+				}
+			}
+		case "c":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Command = nil
+			} else {
+				if z.Command == nil {
+					z.Command = new(CommandCheck)
+				}
+				var zb0006 uint32
+				zb0006, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Command")
+					return
+				}
+				for zb0006 > 0 {
+					zb0006--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Command")
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "c":
+						var zb0007 uint32
+						zb0007, bts, err = msgp.ReadArrayHeaderBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Command", "Command")
+							return
+						}
+						if cap(z.Command.Command) >= int(zb0007) {
+							z.Command.Command = (z.Command.Command)[:zb0007]
+						} else {
+							z.Command.Command = make([]string, zb0007)
+						}
+						for za0001 := range z.Command.Command {
+							z.Command.Command[za0001], bts, err = msgp.ReadStringBytes(bts)
+							if err != nil {
+								err = msgp.WrapError(err, "Command", "Command", za0001)
+								return
+							}
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Command")
+							return
+						}
+					}
+				}
+			}
+		case "r":
+			z.Readiness, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Readiness")
+				return
 			}
 		case "i":
 			bts, err = z.Interval.UnmarshalMsg(bts)
@@ -245,12 +516,104 @@ func (z *Check) Msgsize() (s int) {
 		s += 1 + 2 + msgp.StringPrefixSize + len(z.HTTP.Port) + 2 + msgp.StringPrefixSize + len(z.HTTP.Path)
 	}
 	s += 2
+	if z.HTTPS == nil {
+		s += msgp.NilSize
+	} else {
+		s += 1 + 2 + msgp.StringPrefixSize + len(z.HTTPS.Port) + 2 + msgp.StringPrefixSize + len(z.HTTPS.Path) + 2 + msgp.StringPrefixSize + len(z.HTTPS.ServerName)
+	}
+	s += 2
 	if z.TCP == nil {
 		s += msgp.NilSize
 	} else {
 		s += 1 + 2 + msgp.StringPrefixSize + len(z.TCP.Port)
 	}
-	s += 2 + z.Interval.Msgsize() + 2 + z.Timeout.Msgsize() + 2 + z.Delay.Msgsize() + 2 + msgp.Int32Size
+	s += 2
+	if z.GRPC == nil {
+		s += msgp.NilSize
+	} else {
+		s += 1 + 2 + msgp.StringPrefixSize + len(z.GRPC.Port) + 2 + msgp.StringPrefixSize + len(z.GRPC.Service) + 2 + msgp.BoolSize
+	}
+	s += 2
+	if z.Command == nil {
+		s += msgp.NilSize
+	} else {
+		s += 1 + 2 + msgp.ArrayHeaderSize
+		for za0001 := range z.Command.Command {
+			s += msgp.StringPrefixSize + len(z.Command.Command[za0001])
+		}
+	}
+	s += 2 + msgp.BoolSize + 2 + z.Interval.Msgsize() + 2 + z.Timeout.Msgsize() + 2 + z.Delay.Msgsize() + 2 + msgp.Int32Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *CommandCheck) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 1
+	// string "c"
+	o = append(o, 0x81, 0xa1, 0x63)
+	o = msgp.AppendArrayHeader(o, uint32(len(z.Command)))
+	for za0001 := range z.Command {
+		o = msgp.AppendString(o, z.Command[za0001])
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *CommandCheck) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "c":
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Command")
+				return
+			}
+			if cap(z.Command) >= int(zb0002) {
+				z.Command = (z.Command)[:zb0002]
+			} else {
+				z.Command = make([]string, zb0002)
+			}
+			for za0001 := range z.Command {
+				z.Command[za0001], bts, err = msgp.ReadStringBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Command", za0001)
+					return
+				}
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *CommandCheck) Msgsize() (s int) {
+	s = 1 + 2 + msgp.ArrayHeaderSize
+	for za0001 := range z.Command {
+		s += msgp.StringPrefixSize + len(z.Command[za0001])
+	}
 	return
 }
 
@@ -507,6 +870,179 @@ func (z EnvVar) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z EphemeralVolume) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(2)
+	var zb0001Mask uint8 /* 2 bits */
+	_ = zb0001Mask
+	if z.Size == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x1
+	}
+	if z.Memory == false {
+		zb0001Len--
+		zb0001Mask |= 0x2
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		if (zb0001Mask & 0x1) == 0 { // if not omitted
+			// string "s"
+			o = append(o, 0xa1, 0x73)
+			o = msgp.AppendInt64(o, z.Size)
+		}
+		if (zb0001Mask & 0x2) == 0 { // if not omitted
+			// string "m"
+			o = append(o, 0xa1, 0x6d)
+			o = msgp.AppendBool(o, z.Memory)
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *EphemeralVolume) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "s":
+			z.Size, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Size")
+				return
+			}
+		case "m":
+			z.Memory, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Memory")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z EphemeralVolume) Msgsize() (s int) {
+	s = 1 + 2 + msgp.Int64Size + 2 + msgp.BoolSize
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z GRPCCheck) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(3)
+	var zb0001Mask uint8 /* 3 bits */
+	_ = zb0001Mask
+	if z.Service == "" {
+		zb0001Len--
+		zb0001Mask |= 0x2
+	}
+	if z.TLS == false {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "p"
+		o = append(o, 0xa1, 0x70)
+		o = msgp.AppendString(o, z.Port)
+		if (zb0001Mask & 0x2) == 0 { // if not omitted
+			// string "s"
+			o = append(o, 0xa1, 0x73)
+			o = msgp.AppendString(o, z.Service)
+		}
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "t"
+			o = append(o, 0xa1, 0x74)
+			o = msgp.AppendBool(o, z.TLS)
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *GRPCCheck) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "p":
+			z.Port, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Port")
+				return
+			}
+		case "s":
+			z.Service, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Service")
+				return
+			}
+		case "t":
+			z.TLS, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "TLS")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z GRPCCheck) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Port) + 2 + msgp.StringPrefixSize + len(z.Service) + 2 + msgp.BoolSize
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z HTTPCheck) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 2
@@ -564,6 +1100,219 @@ func (z *HTTPCheck) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z HTTPCheck) Msgsize() (s int) {
 	s = 1 + 2 + msgp.StringPrefixSize + len(z.Port) + 2 + msgp.StringPrefixSize + len(z.Path)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z HTTPSCheck) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(3)
+	var zb0001Mask uint8 /* 3 bits */
+	_ = zb0001Mask
+	if z.ServerName == "" {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "p"
+		o = append(o, 0xa1, 0x70)
+		o = msgp.AppendString(o, z.Port)
+		// string "u"
+		o = append(o, 0xa1, 0x75)
+		o = msgp.AppendString(o, z.Path)
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "n"
+			o = append(o, 0xa1, 0x6e)
+			o = msgp.AppendString(o, z.ServerName)
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *HTTPSCheck) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "p":
+			z.Port, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Port")
+				return
+			}
+		case "u":
+			z.Path, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Path")
+				return
+			}
+		case "n":
+			z.ServerName, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "ServerName")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z HTTPSCheck) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Port) + 2 + msgp.StringPrefixSize + len(z.Path) + 2 + msgp.StringPrefixSize + len(z.ServerName)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z HostDevice) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(2)
+	var zb0001Mask uint8 /* 2 bits */
+	_ = zb0001Mask
+	if z.Access == "" {
+		zb0001Len--
+		zb0001Mask |= 0x2
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "p"
+		o = append(o, 0xa1, 0x70)
+		o = msgp.AppendString(o, z.Path)
+		if (zb0001Mask & 0x2) == 0 { // if not omitted
+			// string "a"
+			o = append(o, 0xa1, 0x61)
+			o = msgp.AppendString(o, z.Access)
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *HostDevice) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "p":
+			z.Path, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Path")
+				return
+			}
+		case "a":
+			z.Access, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Access")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z HostDevice) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Path) + 2 + msgp.StringPrefixSize + len(z.Access)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z HostVolume) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 1
+	// string "p"
+	o = append(o, 0x81, 0xa1, 0x70)
+	o = msgp.AppendString(o, z.Path)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *HostVolume) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "p":
+			z.Path, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Path")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z HostVolume) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Path)
 	return
 }
 
@@ -787,28 +1536,231 @@ func (z PortRequest) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z *Process) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(4)
+	var zb0001Mask uint8 /* 4 bits */
+	_ = zb0001Mask
+	if z.WorkDir == "" {
+		zb0001Len--
+		zb0001Mask |= 0x2
+	}
+	if z.User == "" {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	if z.Capabilities == nil {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "c"
+		o = append(o, 0xa1, 0x63)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Command)))
+		for za0001 := range z.Command {
+			o = msgp.AppendString(o, z.Command[za0001])
+		}
+		if (zb0001Mask & 0x2) == 0 { // if not omitted
+			// string "w"
+			o = append(o, 0xa1, 0x77)
+			o = msgp.AppendString(o, z.WorkDir)
+		}
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "u"
+			o = append(o, 0xa1, 0x75)
+			o = msgp.AppendString(o, z.User)
+		}
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "k"
+			o = append(o, 0xa1, 0x6b)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Capabilities)))
+			for za0002 := range z.Capabilities {
+				o = msgp.AppendString(o, z.Capabilities[za0002])
+			}
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Process) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "c":
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Command")
+				return
+			}
+			if cap(z.Command) >= int(zb0002) {
+				z.Command = (z.Command)[:zb0002]
+			} else {
+				z.Command = make([]string, zb0002)
+			}
+			for za0001 := range z.Command {
+				z.Command[za0001], bts, err = msgp.ReadStringBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Command", za0001)
+					return
+				}
+			}
+		case "w":
+			z.WorkDir, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "WorkDir")
+				return
+			}
+		case "u":
+			z.User, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "User")
+				return
+			}
+		case "k":
+			var zb0003 uint32
+			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Capabilities")
+				return
+			}
+			if cap(z.Capabilities) >= int(zb0003) {
+				z.Capabilities = (z.Capabilities)[:zb0003]
+			} else {
+				z.Capabilities = make([]string, zb0003)
+			}
+			for za0002 := range z.Capabilities {
+				z.Capabilities[za0002], bts, err = msgp.ReadStringBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Capabilities", za0002)
+					return
+				}
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Process) Msgsize() (s int) {
+	s = 1 + 2 + msgp.ArrayHeaderSize
+	for za0001 := range z.Command {
+		s += msgp.StringPrefixSize + len(z.Command[za0001])
+	}
+	s += 2 + msgp.StringPrefixSize + len(z.WorkDir) + 2 + msgp.StringPrefixSize + len(z.User) + 2 + msgp.ArrayHeaderSize
+	for za0002 := range z.Capabilities {
+		s += msgp.StringPrefixSize + len(z.Capabilities[za0002])
+	}
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *Run) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(1)
-	var zb0001Mask uint8 /* 1 bits */
+	zb0001Len := uint32(3)
+	var zb0001Mask uint8 /* 3 bits */
 	_ = zb0001Mask
 	if z.Container == nil {
 		zb0001Len--
 		zb0001Mask |= 0x1
 	}
+	if z.Process == nil {
+		zb0001Len--
+		zb0001Mask |= 0x2
+	}
+	if z.Wasm == nil {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
-	if (zb0001Mask & 0x1) == 0 { // if not omitted
-		// string "c"
-		o = append(o, 0xa1, 0x63)
-		if z.Container == nil {
-			o = msgp.AppendNil(o)
-		} else {
-			o, err = z.Container.MarshalMsg(o)
-			if err != nil {
-				err = msgp.WrapError(err, "Container")
-				return
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		if (zb0001Mask & 0x1) == 0 { // if not omitted
+			// string "c"
+			o = append(o, 0xa1, 0x63)
+			if z.Container == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = z.Container.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Container")
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x2) == 0 { // if not omitted
+			// string "p"
+			o = append(o, 0xa1, 0x70)
+			if z.Process == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = z.Process.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Process")
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "w"
+			o = append(o, 0xa1, 0x77)
+			if z.Wasm == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				// check for omitted fields
+				zb0002Len := uint32(2)
+				var zb0002Mask uint8 /* 2 bits */
+				_ = zb0002Mask
+				if z.Wasm.Args == nil {
+					zb0002Len--
+					zb0002Mask |= 0x2
+				}
+				// variable map header, size zb0002Len
+				o = append(o, 0x80|uint8(zb0002Len))
+
+				// skip if no fields are to be emitted
+				if zb0002Len != 0 {
+					// string "m"
+					o = append(o, 0xa1, 0x6d)
+					o = msgp.AppendString(o, z.Wasm.Module)
+					if (zb0002Mask & 0x2) == 0 { // if not omitted
+						// string "a"
+						o = append(o, 0xa1, 0x61)
+						o = msgp.AppendArrayHeader(o, uint32(len(z.Wasm.Args)))
+						for za0001 := range z.Wasm.Args {
+							o = msgp.AppendString(o, z.Wasm.Args[za0001])
+						}
+					}
+				}
 			}
 		}
 	}
@@ -850,6 +1802,82 @@ func (z *Run) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
+		case "p":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Process = nil
+			} else {
+				if z.Process == nil {
+					z.Process = new(Process)
+				}
+				bts, err = z.Process.UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Process")
+					return
+				}
+			}
+		case "w":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Wasm = nil
+			} else {
+				if z.Wasm == nil {
+					z.Wasm = new(Wasm)
+				}
+				var zb0002 uint32
+				zb0002, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Wasm")
+					return
+				}
+				for zb0002 > 0 {
+					zb0002--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Wasm")
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "m":
+						z.Wasm.Module, bts, err = msgp.ReadStringBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Wasm", "Module")
+							return
+						}
+					case "a":
+						var zb0003 uint32
+						zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Wasm", "Args")
+							return
+						}
+						if cap(z.Wasm.Args) >= int(zb0003) {
+							z.Wasm.Args = (z.Wasm.Args)[:zb0003]
+						} else {
+							z.Wasm.Args = make([]string, zb0003)
+						}
+						for za0001 := range z.Wasm.Args {
+							z.Wasm.Args[za0001], bts, err = msgp.ReadStringBytes(bts)
+							if err != nil {
+								err = msgp.WrapError(err, "Wasm", "Args", za0001)
+								return
+							}
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Wasm")
+							return
+						}
+					}
+				}
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -870,6 +1898,167 @@ func (z *Run) Msgsize() (s int) {
 	} else {
 		s += z.Container.Msgsize()
 	}
+	s += 2
+	if z.Process == nil {
+		s += msgp.NilSize
+	} else {
+		s += z.Process.Msgsize()
+	}
+	s += 2
+	if z.Wasm == nil {
+		s += msgp.NilSize
+	} else {
+		s += 1 + 2 + msgp.StringPrefixSize + len(z.Wasm.Module) + 2 + msgp.ArrayHeaderSize
+		for za0001 := range z.Wasm.Args {
+			s += msgp.StringPrefixSize + len(z.Wasm.Args[za0001])
+		}
+	}
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *Sidecar) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(4)
+	var zb0001Mask uint8 /* 4 bits */
+	_ = zb0001Mask
+	if z.Env == nil {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	if z.Limits.IsZero() {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "n"
+		o = append(o, 0xa1, 0x6e)
+		o = msgp.AppendString(o, z.Name)
+		// string "c"
+		o = append(o, 0xa1, 0x63)
+		o, err = z.Container.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Container")
+			return
+		}
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "e"
+			o = append(o, 0xa1, 0x65)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Env)))
+			for za0001 := range z.Env {
+				// array header, size 2
+				o = append(o, 0x92)
+				o = msgp.AppendString(o, z.Env[za0001].Name)
+				o = msgp.AppendString(o, z.Env[za0001].Value)
+			}
+		}
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "l"
+			o = append(o, 0xa1, 0x6c)
+			o, err = z.Limits.MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Limits")
+				return
+			}
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Sidecar) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "n":
+			z.Name, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Name")
+				return
+			}
+		case "c":
+			bts, err = z.Container.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Container")
+				return
+			}
+		case "e":
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Env")
+				return
+			}
+			if cap(z.Env) >= int(zb0002) {
+				z.Env = (z.Env)[:zb0002]
+			} else {
+				z.Env = make([]EnvVar, zb0002)
+			}
+			for za0001 := range z.Env {
+				var zb0003 uint32
+				zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Env", za0001)
+					return
+				}
+				if zb0003 != 2 {
+					err = msgp.ArrayError{Wanted: 2, Got: zb0003}
+					return
+				}
+				z.Env[za0001].Name, bts, err = msgp.ReadStringBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Env", za0001, "Name")
+					return
+				}
+				z.Env[za0001].Value, bts, err = msgp.ReadStringBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Env", za0001, "Value")
+					return
+				}
+			}
+		case "l":
+			bts, err = z.Limits.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Limits")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Sidecar) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + z.Container.Msgsize() + 2 + msgp.ArrayHeaderSize
+	for za0001 := range z.Env {
+		s += 1 + msgp.StringPrefixSize + len(z.Env[za0001].Name) + msgp.StringPrefixSize + len(z.Env[za0001].Value)
+	}
+	s += 2 + z.Limits.Msgsize()
 	return
 }
 
@@ -929,20 +2118,48 @@ func (z TCPCheck) Msgsize() (s int) {
 func (z *Template) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(8)
-	var zb0001Mask uint8 /* 8 bits */
+	zb0001Len := uint32(14)
+	var zb0001Mask uint16 /* 14 bits */
 	_ = zb0001Mask
 	if z.Env == nil {
 		zb0001Len--
 		zb0001Mask |= 0x2
 	}
-	if z.Ports == nil {
+	if z.Limits.IsZero() {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	if z.CPUSet == nil {
 		zb0001Len--
 		zb0001Mask |= 0x10
 	}
-	if z.Checks == nil {
+	if z.Sidecars == nil {
 		zb0001Len--
 		zb0001Mask |= 0x20
+	}
+	if z.Volumes == nil {
+		zb0001Len--
+		zb0001Mask |= 0x40
+	}
+	if z.Network == "" {
+		zb0001Len--
+		zb0001Mask |= 0x80
+	}
+	if z.HostNamespaces == nil {
+		zb0001Len--
+		zb0001Mask |= 0x100
+	}
+	if z.HostDevices == nil {
+		zb0001Len--
+		zb0001Mask |= 0x200
+	}
+	if z.Ports == nil {
+		zb0001Len--
+		zb0001Mask |= 0x400
+	}
+	if z.Checks == nil {
+		zb0001Len--
+		zb0001Mask |= 0x800
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -951,28 +2168,10 @@ func (z *Template) MarshalMsg(b []byte) (o []byte, err error) {
 	if zb0001Len != 0 {
 		// string "r"
 		o = append(o, 0xa1, 0x72)
-		// check for omitted fields
-		zb0002Len := uint32(1)
-		var zb0002Mask uint8 /* 1 bits */
-		_ = zb0002Mask
-		if z.Run.Container == nil {
-			zb0002Len--
-			zb0002Mask |= 0x1
-		}
-		// variable map header, size zb0002Len
-		o = append(o, 0x80|uint8(zb0002Len))
-		if (zb0002Mask & 0x1) == 0 { // if not omitted
-			// string "c"
-			o = append(o, 0xa1, 0x63)
-			if z.Run.Container == nil {
-				o = msgp.AppendNil(o)
-			} else {
-				o, err = z.Run.Container.MarshalMsg(o)
-				if err != nil {
-					err = msgp.WrapError(err, "Run", "Container")
-					return
-				}
-			}
+		o, err = z.Run.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Run")
+			return
 		}
 		if (zb0001Mask & 0x2) == 0 { // if not omitted
 			// string "e"
@@ -992,23 +2191,104 @@ func (z *Template) MarshalMsg(b []byte) (o []byte, err error) {
 			err = msgp.WrapError(err, "Resources")
 			return
 		}
-		// string "l"
-		o = append(o, 0xa1, 0x6c)
-		o, err = z.Limits.MarshalMsg(o)
-		if err != nil {
-			err = msgp.WrapError(err, "Limits")
-			return
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "l"
+			o = append(o, 0xa1, 0x6c)
+			o, err = z.Limits.MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Limits")
+				return
+			}
 		}
 		if (zb0001Mask & 0x10) == 0 { // if not omitted
+			// string "u"
+			o = append(o, 0xa1, 0x75)
+			if z.CPUSet == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = z.CPUSet.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "CPUSet")
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
+			// string "s"
+			o = append(o, 0xa1, 0x73)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Sidecars)))
+			for za0002 := range z.Sidecars {
+				o, err = z.Sidecars[za0002].MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Sidecars", za0002)
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x40) == 0 { // if not omitted
+			// string "v"
+			o = append(o, 0xa1, 0x76)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Volumes)))
+			for za0003 := range z.Volumes {
+				o, err = z.Volumes[za0003].MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Volumes", za0003)
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x80) == 0 { // if not omitted
+			// string "n"
+			o = append(o, 0xa1, 0x6e)
+			o = msgp.AppendString(o, z.Network)
+		}
+		if (zb0001Mask & 0x100) == 0 { // if not omitted
+			// string "x"
+			o = append(o, 0xa1, 0x78)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.HostNamespaces)))
+			for za0004 := range z.HostNamespaces {
+				o = msgp.AppendString(o, z.HostNamespaces[za0004])
+			}
+		}
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
+			// string "d"
+			o = append(o, 0xa1, 0x64)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.HostDevices)))
+			for za0005 := range z.HostDevices {
+				// check for omitted fields
+				zb0002Len := uint32(2)
+				var zb0002Mask uint8 /* 2 bits */
+				_ = zb0002Mask
+				if z.HostDevices[za0005].Access == "" {
+					zb0002Len--
+					zb0002Mask |= 0x2
+				}
+				// variable map header, size zb0002Len
+				o = append(o, 0x80|uint8(zb0002Len))
+
+				// skip if no fields are to be emitted
+				if zb0002Len != 0 {
+					// string "p"
+					o = append(o, 0xa1, 0x70)
+					o = msgp.AppendString(o, z.HostDevices[za0005].Path)
+					if (zb0002Mask & 0x2) == 0 { // if not omitted
+						// string "a"
+						o = append(o, 0xa1, 0x61)
+						o = msgp.AppendString(o, z.HostDevices[za0005].Access)
+					}
+				}
+			}
+		}
+		if (zb0001Mask & 0x400) == 0 { // if not omitted
 			// string "p"
 			o = append(o, 0xa1, 0x70)
 			o = msgp.AppendArrayHeader(o, uint32(len(z.Ports)))
-			for za0002 := range z.Ports {
+			for za0006 := range z.Ports {
 				// check for omitted fields
 				zb0003Len := uint32(2)
 				var zb0003Mask uint8 /* 2 bits */
 				_ = zb0003Mask
-				if z.Ports[za0002].Host == 0 {
+				if z.Ports[za0006].Host == 0 {
 					zb0003Len--
 					zb0003Mask |= 0x2
 				}
@@ -1019,23 +2299,23 @@ func (z *Template) MarshalMsg(b []byte) (o []byte, err error) {
 				if zb0003Len != 0 {
 					// string "n"
 					o = append(o, 0xa1, 0x6e)
-					o = msgp.AppendString(o, z.Ports[za0002].Name)
+					o = msgp.AppendString(o, z.Ports[za0006].Name)
 					if (zb0003Mask & 0x2) == 0 { // if not omitted
 						// string "h"
 						o = append(o, 0xa1, 0x68)
-						o = msgp.AppendUint16(o, z.Ports[za0002].Host)
+						o = msgp.AppendUint16(o, z.Ports[za0006].Host)
 					}
 				}
 			}
 		}
-		if (zb0001Mask & 0x20) == 0 { // if not omitted
+		if (zb0001Mask & 0x800) == 0 { // if not omitted
 			// string "c"
 			o = append(o, 0xa1, 0x63)
 			o = msgp.AppendArrayHeader(o, uint32(len(z.Checks)))
-			for za0003 := range z.Checks {
-				o, err = z.Checks[za0003].MarshalMsg(o)
+			for za0007 := range z.Checks {
+				o, err = z.Checks[za0007].MarshalMsg(o)
 				if err != nil {
-					err = msgp.WrapError(err, "Checks", za0003)
+					err = msgp.WrapError(err, "Checks", za0007)
 					return
 				}
 			}
@@ -1100,66 +2380,32 @@ func (z *Template) UnmarshalMsg(bts []byte) (o []byte, err error) {
 		}
 		switch msgp.UnsafeString(field) {
 		case "r":
-			var zb0002 uint32
-			zb0002, bts, err = msgp.ReadMapHeaderBytes(bts)
+			bts, err = z.Run.UnmarshalMsg(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Run")
 				return
 			}
-			for zb0002 > 0 {
-				zb0002--
-				field, bts, err = msgp.ReadMapKeyZC(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Run")
-					return
-				}
-				switch msgp.UnsafeString(field) {
-				case "c":
-					if msgp.IsNil(bts) {
-						bts, err = msgp.ReadNilBytes(bts)
-						if err != nil {
-							return
-						}
-						z.Run.Container = nil
-					} else {
-						if z.Run.Container == nil {
-							z.Run.Container = new(Container)
-						}
-						bts, err = z.Run.Container.UnmarshalMsg(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Run", "Container")
-							return
-						}
-					}
-				default:
-					bts, err = msgp.Skip(bts)
-					if err != nil {
-						err = msgp.WrapError(err, "Run")
-						return
-					}
-				}
-			}
 		case "e":
-			var zb0003 uint32
-			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Env")
 				return
 			}
-			if cap(z.Env) >= int(zb0003) {
-				z.Env = (z.Env)[:zb0003]
+			if cap(z.Env) >= int(zb0002) {
+				z.Env = (z.Env)[:zb0002]
 			} else {
-				z.Env = make([]EnvVar, zb0003)
+				z.Env = make([]EnvVar, zb0002)
 			}
 			for za0001 := range z.Env {
-				var zb0004 uint32
-				zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
+				var zb0003 uint32
+				zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Env", za0001)
 					return
 				}
-				if zb0004 != 2 {
-					err = msgp.ArrayError{Wanted: 2, Got: zb0004}
+				if zb0003 != 2 {
+					err = msgp.ArrayError{Wanted: 2, Got: zb0003}
 					return
 				}
 				z.Env[za0001].Name, bts, err = msgp.ReadStringBytes(bts)
@@ -1185,70 +2431,198 @@ func (z *Template) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Limits")
 				return
 			}
-		case "p":
+		case "u":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.CPUSet = nil
+			} else {
+				if z.CPUSet == nil {
+					z.CPUSet = new(CPUSet)
+				}
+				bts, err = z.CPUSet.UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "CPUSet")
+					return
+				}
+			}
+		case "s":
+			var zb0004 uint32
+			zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Sidecars")
+				return
+			}
+			if cap(z.Sidecars) >= int(zb0004) {
+				z.Sidecars = (z.Sidecars)[:zb0004]
+			} else {
+				z.Sidecars = make([]Sidecar, zb0004)
+			}
+			for za0002 := range z.Sidecars {
+				bts, err = z.Sidecars[za0002].UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Sidecars", za0002)
+					return
+				}
+			}
+		case "v":
 			var zb0005 uint32
 			zb0005, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
-				err = msgp.WrapError(err, "Ports")
+				err = msgp.WrapError(err, "Volumes")
 				return
 			}
-			if cap(z.Ports) >= int(zb0005) {
-				z.Ports = (z.Ports)[:zb0005]
+			if cap(z.Volumes) >= int(zb0005) {
+				z.Volumes = (z.Volumes)[:zb0005]
 			} else {
-				z.Ports = make([]PortRequest, zb0005)
+				z.Volumes = make([]VolumeMount, zb0005)
 			}
-			for za0002 := range z.Ports {
-				var zb0006 uint32
-				zb0006, bts, err = msgp.ReadMapHeaderBytes(bts)
+			for za0003 := range z.Volumes {
+				bts, err = z.Volumes[za0003].UnmarshalMsg(bts)
 				if err != nil {
-					err = msgp.WrapError(err, "Ports", za0002)
+					err = msgp.WrapError(err, "Volumes", za0003)
 					return
 				}
-				for zb0006 > 0 {
-					zb0006--
+			}
+		case "n":
+			z.Network, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Network")
+				return
+			}
+		case "x":
+			var zb0006 uint32
+			zb0006, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "HostNamespaces")
+				return
+			}
+			if cap(z.HostNamespaces) >= int(zb0006) {
+				z.HostNamespaces = (z.HostNamespaces)[:zb0006]
+			} else {
+				z.HostNamespaces = make([]string, zb0006)
+			}
+			for za0004 := range z.HostNamespaces {
+				z.HostNamespaces[za0004], bts, err = msgp.ReadStringBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "HostNamespaces", za0004)
+					return
+				}
+			}
+		case "d":
+			var zb0007 uint32
+			zb0007, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "HostDevices")
+				return
+			}
+			if cap(z.HostDevices) >= int(zb0007) {
+				z.HostDevices = (z.HostDevices)[:zb0007]
+			} else {
+				z.HostDevices = make([]HostDevice, zb0007)
+			}
+			for za0005 := range z.HostDevices {
+				var zb0008 uint32
+				zb0008, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "HostDevices", za0005)
+					return
+				}
+				for zb0008 > 0 {
+					zb0008--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
-						err = msgp.WrapError(err, "Ports", za0002)
+						err = msgp.WrapError(err, "HostDevices", za0005)
 						return
 					}
 					switch msgp.UnsafeString(field) {
-					case "n":
-						z.Ports[za0002].Name, bts, err = msgp.ReadStringBytes(bts)
+					case "p":
+						z.HostDevices[za0005].Path, bts, err = msgp.ReadStringBytes(bts)
 						if err != nil {
-							err = msgp.WrapError(err, "Ports", za0002, "Name")
+							err = msgp.WrapError(err, "HostDevices", za0005, "Path")
 							return
 						}
-					case "h":
-						z.Ports[za0002].Host, bts, err = msgp.ReadUint16Bytes(bts)
+					case "a":
+						z.HostDevices[za0005].Access, bts, err = msgp.ReadStringBytes(bts)
 						if err != nil {
-							err = msgp.WrapError(err, "Ports", za0002, "Host")
+							err = msgp.WrapError(err, "HostDevices", za0005, "Access")
 							return
 						}
 					default:
 						bts, err = msgp.Skip(bts)
 						if err != nil {
-							err = msgp.WrapError(err, "Ports", za0002)
+							err = msgp.WrapError(err, "HostDevices", za0005)
+							return
+						}
+					}
+				}
+			}
+		case "p":
+			var zb0009 uint32
+			zb0009, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Ports")
+				return
+			}
+			if cap(z.Ports) >= int(zb0009) {
+				z.Ports = (z.Ports)[:zb0009]
+			} else {
+				z.Ports = make([]PortRequest, zb0009)
+			}
+			for za0006 := range z.Ports {
+				var zb0010 uint32
+				zb0010, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Ports", za0006)
+					return
+				}
+				for zb0010 > 0 {
+					zb0010--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Ports", za0006)
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "n":
+						z.Ports[za0006].Name, bts, err = msgp.ReadStringBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Ports", za0006, "Name")
+							return
+						}
+					case "h":
+						z.Ports[za0006].Host, bts, err = msgp.ReadUint16Bytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Ports", za0006, "Host")
+							return
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Ports", za0006)
 							return
 						}
 					}
 				}
 			}
 		case "c":
-			var zb0007 uint32
-			zb0007, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			var zb0011 uint32
+			zb0011, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Checks")
 				return
 			}
-			if cap(z.Checks) >= int(zb0007) {
-				z.Checks = (z.Checks)[:zb0007]
+			if cap(z.Checks) >= int(zb0011) {
+				z.Checks = (z.Checks)[:zb0011]
 			} else {
-				z.Checks = make([]Check, zb0007)
+				z.Checks = make([]Check, zb0011)
 			}
-			for za0003 := range z.Checks {
-				bts, err = z.Checks[za0003].UnmarshalMsg(bts)
+			for za0007 := range z.Checks {
+				bts, err = z.Checks[za0007].UnmarshalMsg(bts)
 				if err != nil {
-					err = msgp.WrapError(err, "Checks", za0003)
+					err = msgp.WrapError(err, "Checks", za0007)
 					return
 				}
 			}
@@ -1259,14 +2633,14 @@ func (z *Template) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				return
 			}
 		case "o":
-			var zb0008 uint32
-			zb0008, bts, err = msgp.ReadMapHeaderBytes(bts)
+			var zb0012 uint32
+			zb0012, bts, err = msgp.ReadMapHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Logs")
 				return
 			}
-			for zb0008 > 0 {
-				zb0008--
+			for zb0012 > 0 {
+				zb0012--
 				field, bts, err = msgp.ReadMapKeyZC(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Logs")
@@ -1307,24 +2681,373 @@ func (z *Template) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Template) Msgsize() (s int) {
-	s = 1 + 2 + 1 + 2
-	if z.Run.Container == nil {
-		s += msgp.NilSize
-	} else {
-		s += z.Run.Container.Msgsize()
-	}
-	s += 2 + msgp.ArrayHeaderSize
+	s = 1 + 2 + z.Run.Msgsize() + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Env {
 		s += 1 + msgp.StringPrefixSize + len(z.Env[za0001].Name) + msgp.StringPrefixSize + len(z.Env[za0001].Value)
 	}
-	s += 2 + z.Resources.Msgsize() + 2 + z.Limits.Msgsize() + 2 + msgp.ArrayHeaderSize
-	for za0002 := range z.Ports {
-		s += 1 + 2 + msgp.StringPrefixSize + len(z.Ports[za0002].Name) + 2 + msgp.Uint16Size
+	s += 2 + z.Resources.Msgsize() + 2 + z.Limits.Msgsize() + 2
+	if z.CPUSet == nil {
+		s += msgp.NilSize
+	} else {
+		s += z.CPUSet.Msgsize()
 	}
 	s += 2 + msgp.ArrayHeaderSize
-	for za0003 := range z.Checks {
-		s += z.Checks[za0003].Msgsize()
+	for za0002 := range z.Sidecars {
+		s += z.Sidecars[za0002].Msgsize()
+	}
+	s += 2 + msgp.ArrayHeaderSize
+	for za0003 := range z.Volumes {
+		s += z.Volumes[za0003].Msgsize()
+	}
+	s += 2 + msgp.StringPrefixSize + len(z.Network) + 2 + msgp.ArrayHeaderSize
+	for za0004 := range z.HostNamespaces {
+		s += msgp.StringPrefixSize + len(z.HostNamespaces[za0004])
+	}
+	s += 2 + msgp.ArrayHeaderSize
+	for za0005 := range z.HostDevices {
+		s += 1 + 2 + msgp.StringPrefixSize + len(z.HostDevices[za0005].Path) + 2 + msgp.StringPrefixSize + len(z.HostDevices[za0005].Access)
+	}
+	s += 2 + msgp.ArrayHeaderSize
+	for za0006 := range z.Ports {
+		s += 1 + 2 + msgp.StringPrefixSize + len(z.Ports[za0006].Name) + 2 + msgp.Uint16Size
+	}
+	s += 2 + msgp.ArrayHeaderSize
+	for za0007 := range z.Checks {
+		s += z.Checks[za0007].Msgsize()
 	}
 	s += 2 + z.Grace.Msgsize() + 2 + 1 + 2 + msgp.Int64Size + 2 + msgp.Int32Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *VolumeMount) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(5)
+	var zb0001Mask uint8 /* 5 bits */
+	_ = zb0001Mask
+	if z.ReadOnly == false {
+		zb0001Len--
+		zb0001Mask |= 0x4
+	}
+	if z.Ephemeral == nil {
+		zb0001Len--
+		zb0001Mask |= 0x8
+	}
+	if z.Host == nil {
+		zb0001Len--
+		zb0001Mask |= 0x10
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "n"
+		o = append(o, 0xa1, 0x6e)
+		o = msgp.AppendString(o, z.Name)
+		// string "p"
+		o = append(o, 0xa1, 0x70)
+		o = msgp.AppendString(o, z.Path)
+		if (zb0001Mask & 0x4) == 0 { // if not omitted
+			// string "r"
+			o = append(o, 0xa1, 0x72)
+			o = msgp.AppendBool(o, z.ReadOnly)
+		}
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "e"
+			o = append(o, 0xa1, 0x65)
+			if z.Ephemeral == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				// check for omitted fields
+				zb0002Len := uint32(2)
+				var zb0002Mask uint8 /* 2 bits */
+				_ = zb0002Mask
+				if z.Ephemeral.Size == 0 {
+					zb0002Len--
+					zb0002Mask |= 0x1
+				}
+				if z.Ephemeral.Memory == false {
+					zb0002Len--
+					zb0002Mask |= 0x2
+				}
+				// variable map header, size zb0002Len
+				o = append(o, 0x80|uint8(zb0002Len))
+
+				// skip if no fields are to be emitted
+				if zb0002Len != 0 {
+					if (zb0002Mask & 0x1) == 0 { // if not omitted
+						// string "s"
+						o = append(o, 0xa1, 0x73)
+						o = msgp.AppendInt64(o, z.Ephemeral.Size)
+					}
+					if (zb0002Mask & 0x2) == 0 { // if not omitted
+						// string "m"
+						o = append(o, 0xa1, 0x6d)
+						o = msgp.AppendBool(o, z.Ephemeral.Memory)
+					}
+				}
+			}
+		}
+		if (zb0001Mask & 0x10) == 0 { // if not omitted
+			// string "h"
+			o = append(o, 0xa1, 0x68)
+			if z.Host == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				// map header, size 1
+				// string "p"
+				o = append(o, 0x81, 0xa1, 0x70)
+				o = msgp.AppendString(o, z.Host.Path)
+			}
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *VolumeMount) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "n":
+			z.Name, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Name")
+				return
+			}
+		case "p":
+			z.Path, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Path")
+				return
+			}
+		case "r":
+			z.ReadOnly, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "ReadOnly")
+				return
+			}
+		case "e":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Ephemeral = nil
+			} else {
+				if z.Ephemeral == nil {
+					z.Ephemeral = new(EphemeralVolume)
+				}
+				var zb0002 uint32
+				zb0002, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Ephemeral")
+					return
+				}
+				for zb0002 > 0 {
+					zb0002--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Ephemeral")
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "s":
+						z.Ephemeral.Size, bts, err = msgp.ReadInt64Bytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Ephemeral", "Size")
+							return
+						}
+					case "m":
+						z.Ephemeral.Memory, bts, err = msgp.ReadBoolBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Ephemeral", "Memory")
+							return
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Ephemeral")
+							return
+						}
+					}
+				}
+			}
+		case "h":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Host = nil
+			} else {
+				if z.Host == nil {
+					z.Host = new(HostVolume)
+				}
+				var zb0003 uint32
+				zb0003, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Host")
+					return
+				}
+				for zb0003 > 0 {
+					zb0003--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Host")
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "p":
+						z.Host.Path, bts, err = msgp.ReadStringBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Host", "Path")
+							return
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Host")
+							return
+						}
+					}
+				}
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *VolumeMount) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Name) + 2 + msgp.StringPrefixSize + len(z.Path) + 2 + msgp.BoolSize + 2
+	if z.Ephemeral == nil {
+		s += msgp.NilSize
+	} else {
+		s += 1 + 2 + msgp.Int64Size + 2 + msgp.BoolSize
+	}
+	s += 2
+	if z.Host == nil {
+		s += msgp.NilSize
+	} else {
+		s += 1 + 2 + msgp.StringPrefixSize + len(z.Host.Path)
+	}
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *Wasm) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(2)
+	var zb0001Mask uint8 /* 2 bits */
+	_ = zb0001Mask
+	if z.Args == nil {
+		zb0001Len--
+		zb0001Mask |= 0x2
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "m"
+		o = append(o, 0xa1, 0x6d)
+		o = msgp.AppendString(o, z.Module)
+		if (zb0001Mask & 0x2) == 0 { // if not omitted
+			// string "a"
+			o = append(o, 0xa1, 0x61)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Args)))
+			for za0001 := range z.Args {
+				o = msgp.AppendString(o, z.Args[za0001])
+			}
+		}
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Wasm) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "m":
+			z.Module, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Module")
+				return
+			}
+		case "a":
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Args")
+				return
+			}
+			if cap(z.Args) >= int(zb0002) {
+				z.Args = (z.Args)[:zb0002]
+			} else {
+				z.Args = make([]string, zb0002)
+			}
+			for za0001 := range z.Args {
+				z.Args[za0001], bts, err = msgp.ReadStringBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Args", za0001)
+					return
+				}
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Wasm) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Module) + 2 + msgp.ArrayHeaderSize
+	for za0001 := range z.Args {
+		s += msgp.StringPrefixSize + len(z.Args[za0001])
+	}
 	return
 }

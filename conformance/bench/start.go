@@ -60,8 +60,9 @@ func benchStart(r *run) ([]figure, error) {
 			return nil, err
 		}
 		before := cpuOf(pid) + ownCPU()
-		w, started, err := life(r, rt, exits, &isolation.Spec{ID: sdk.TaskID(fmt.Sprint("b", i)), Layers: []string{layer}, Args: []string{"/bin/hello", "-once"},
-			Env: []string{"PATH=/bin"}, CPUWeight: 100, Memory: 64 << 20, LogDir: filepath.Join(r.scratch, "logs", fmt.Sprint(i)), HostNetwork: true})
+		w, started, err := life(r, rt, exits, &isolation.Spec{ID: sdk.TaskID(fmt.Sprint("b", i)), LogDir: filepath.Join(r.scratch, "logs", fmt.Sprint(i)),
+			Program: isolation.Program{Layers: []string{layer}, Args: []string{"/bin/hello", "-once"}, Env: []string{"PATH=/bin"}},
+			Limits:  isolation.Limits{CPUWeight: 100, Memory: 64 << 20}})
 		if err != nil {
 			return nil, err
 		}

@@ -21,7 +21,7 @@ import (
 
 // keyed are fields of Go types that JSON leaves out, because they are the key
 // that the value stands under.
-var keyed = map[string]bool{"Check.name": true, "Manifest.name": true}
+var keyed = map[string]bool{"Check.name": true, "Manifest.name": true, "VolumeMount.name": true}
 
 // TestDrift holds the schema and the Go types together: same names, same
 // optionality, same kinds, everywhere.
@@ -106,7 +106,7 @@ func drift(at string, v cue.Value, t reflect.Type) []string {
 		return out // a map of numbers whose names each schema decides
 	case t == reflect.TypeFor[sdk.Duration]():
 		want[cue.StringKind] = true
-	case t == reflect.TypeFor[doc.Fraction]():
+	case t == reflect.TypeFor[sdk.Milli]():
 		want[cue.NumberKind] = true
 	case t.Kind() == reflect.String:
 		want[cue.StringKind] = true

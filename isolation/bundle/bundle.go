@@ -61,29 +61,30 @@ const (
 	minQuota = 1000
 )
 
-// Spec returns the OCI specification of s for user on host. Errors: a fault of
-// kind Invalid for what no container can be made of.
-func Spec(s *isolation.Spec, user User, h Host) (*specs.Spec, error) {
-	if err := check(s, user, h); err != nil {
+// Spec returns the OCI specification of the container for p, a program of s, run
+// by user on host. Errors: a fault of kind Invalid for what no container can be
+// made of.
+func Spec(s *isolation.Spec, p *isolation.Program, user User, h Host) (*specs.Spec, error) {
+	if err := check(s, p, user, h); err != nil {
 		return nil, err
 	}
-	caps := capabilities(s.Capabilities)
+	caps := capabilities(p.Capabilities)
 	none := []string{}
-	pids := s.Pids
+	pids := s.Limits.Pids
 	if pids <= 0 {
 		pids = DefaultPids
 	}
-	cwd := s.WorkDir
+	cwd := p.WorkDir
 	if cwd == "" {
 		cwd = "/"
 	}
 	spec := &specs.Spec{
 		Version:  specs.Version,
 		Hostname: hostname(s.ID),
-		Root:     &specs.Root{Path: h.Root, Readonly: s.ReadOnly},
+		Root:     &specs.Root{Path: h.Root, Readonly: p.ReadOnly},
 		Process: &specs.Process{
-			Args: s.Args,
-			Env:  s.Env,
+			Args: p.Args,
+			Env:  p.Env,
 			Cwd:  cwd,
 			User: specs.User{UID: user.UID, GID: user.GID, AdditionalGids: user.Groups},
 			Capabilities: &specs.LinuxCapabilities{
@@ -124,23 +125,23 @@ func Spec(s *isolation.Spec, user User, h Host) (*specs.Spec, error) {
 	return spec, nil
 }
 
-func check(s *isolation.Spec, user User, h Host) error {
+func check(s *isolation.Spec, p *isolation.Program, user User, h Host) error {
 	subject := "task/" + string(s.ID)
-	if len(s.Args) == 0 || s.Args[0] == "" {
+	if len(p.Args) == 0 || p.Args[0] == "" {
 		return sdk.Errorf(sdk.Invalid, subject, "has no command").At("args").
 			ToFix("give the task a command, or use an image that has one")
 	}
-	if s.WorkDir != "" && !strings.HasPrefix(s.WorkDir, "/") {
-		return sdk.Errorf(sdk.Invalid, subject, "working folder %q is not an absolute path", s.WorkDir).At("work_dir")
+	if p.WorkDir != "" && !strings.HasPrefix(p.WorkDir, "/") {
+		return sdk.Errorf(sdk.Invalid, subject, "working folder %q is not an absolute path", p.WorkDir).At("work_dir")
 	}
-	for _, list := range [][]string{s.Args, s.Env, {s.WorkDir}} {
+	for _, list := range [][]string{p.Args, p.Env, {p.WorkDir}} {
 		for _, text := range list {
 			if strings.IndexByte(text, 0) >= 0 {
 				return sdk.Errorf(sdk.Invalid, subject, "%.40q holds a zero byte", text)
 			}
 		}
 	}
-	for _, env := range s.Env {
+	for _, env := range p.Env {
 		if i := strings.IndexByte(env, '='); i <= 0 {
 			return sdk.Errorf(sdk.Invalid, subject, "%.40q is not NAME=value", env).At("env")
 		}
@@ -149,7 +150,7 @@ func check(s *isolation.Spec, user User, h Host) error {
 		return sdk.Errorf(sdk.Invalid, subject, "user %d:%d is not below %d", user.UID, user.GID, h.IDs.Size).At("user").
 			Because("tasks have user ids of their own, %d of them", h.IDs.Size)
 	}
-	for _, c := range s.Capabilities {
+	for _, c := range p.Capabilities {
 		if !known[c] {
 			return sdk.Errorf(sdk.Invalid, subject, "%q is no capability", c).At("capabilities").
 				ToFix("write it as in \"NET_BIND_SERVICE\"")
@@ -163,18 +164,18 @@ func limits(r *specs.LinuxResources, s *isolation.Spec, h Host) {
 	cpu := &specs.LinuxCPU{}
 	if h.Unified {
 		// Written as it is: runc's own conversion from shares is not linear.
-		r.Unified = map[string]string{"cpu.weight": fmt.Sprint(min(max(s.CPUWeight/10, 1), 10_000))}
+		r.Unified = map[string]string{"cpu.weight": fmt.Sprint(min(max(s.Limits.CPUWeight/10, 1), 10_000))}
 	} else {
-		shares := uint64(min(max(s.CPUWeight*1024/1000, 2), 262_144))
+		shares := uint64(min(max(s.Limits.CPUWeight*1024/1000, 2), 262_144))
 		cpu.Shares = &shares
 	}
-	if s.CPUQuota > 0 {
-		quota, p := max(s.CPUQuota*period/1000, minQuota), uint64(period)
+	if s.Limits.CPUQuota > 0 {
+		quota, p := max(s.Limits.CPUQuota*period/1000, minQuota), uint64(period)
 		cpu.Quota, cpu.Period = &quota, &p
 	}
 	r.CPU = cpu
-	if s.Memory > 0 {
-		limit := s.Memory
+	if s.Limits.Memory > 0 {
+		limit := s.Limits.Memory
 		r.Memory = &specs.LinuxMemory{Limit: &limit}
 		if h.LimitsSwap {
 			// Memory and swap together: a task at its limit is not to be
@@ -193,7 +194,7 @@ func namespaces(s *isolation.Spec, h Host) []specs.LinuxNamespace {
 	if h.IDs.Size > 0 {
 		n = append(n, specs.LinuxNamespace{Type: specs.UserNamespace})
 	}
-	if !s.HostNetwork {
+	if s.PrivateNetwork {
 		n = append(n, specs.LinuxNamespace{Type: specs.NetworkNamespace})
 	}
 	return n

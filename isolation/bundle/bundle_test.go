@@ -19,8 +19,9 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func base() *isolation.Spec {
 	return &isolation.Spec{
-		ID: "hello.4f", Args: []string{"/bin/hello", "-v"}, Env: []string{"A=1", "EMPTY="},
-		WorkDir: "/srv", CPUWeight: 500, HostNetwork: true,
+		ID:      "hello.4f",
+		Program: isolation.Program{Args: []string{"/bin/hello", "-v"}, Env: []string{"A=1", "EMPTY="}, WorkDir: "/srv"},
+		Limits:  isolation.Limits{CPUWeight: 500},
 	}
 }
 
@@ -34,17 +35,19 @@ func TestGolden(t *testing.T) {
 		host Host
 	}{
 		{"least", func(*isolation.Spec) {}, User{}, v1},
-		{"limits-v1", func(s *isolation.Spec) { s.CPUQuota, s.Memory, s.Pids = 250, 64<<20, 16 }, User{}, v1},
-		{"limits-v2", func(s *isolation.Spec) { s.CPUQuota, s.Memory, s.Pids = 1, 64<<20, 16 }, User{}, v2},
-		{"user-and-capability", func(s *isolation.Spec) { s.Capabilities, s.ReadOnly = []string{"NET_BIND_SERVICE"}, true },
+		{"limits-v1", func(s *isolation.Spec) { s.Limits.CPUQuota, s.Limits.Memory, s.Limits.Pids = 250, 64<<20, 16 }, User{}, v1},
+		{"limits-v2", func(s *isolation.Spec) { s.Limits.CPUQuota, s.Limits.Memory, s.Limits.Pids = 1, 64<<20, 16 }, User{}, v2},
+		{"user-and-capability", func(s *isolation.Spec) {
+			s.Program.Capabilities, s.Program.ReadOnly = []string{"NET_BIND_SERVICE"}, true
+		},
 			User{UID: 1000, GID: 100, Groups: []uint32{5}}, v2},
-		{"own-network", func(s *isolation.Spec) { s.HostNetwork = false; s.ID = "a_b"; s.WorkDir = "" }, User{}, v2},
+		{"own-network", func(s *isolation.Spec) { s.PrivateNetwork = true; s.ID = "a_b"; s.Program.WorkDir = "" }, User{}, v2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := base()
 			tt.edit(s)
-			spec, err := Spec(s, tt.user, tt.host)
+			spec, err := Spec(s, &s.Program, tt.user, tt.host)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,19 +105,19 @@ func TestRefused(t *testing.T) {
 		user User
 		want string
 	}{
-		{"no command", func(s *isolation.Spec) { s.Args = nil }, User{}, "has no command"},
-		{"empty command", func(s *isolation.Spec) { s.Args = []string{""} }, User{}, "has no command"},
-		{"relative folder", func(s *isolation.Spec) { s.WorkDir = "srv" }, User{}, "absolute"},
-		{"zero byte", func(s *isolation.Spec) { s.Args = []string{"a", "b\x00c"} }, User{}, "zero byte"},
-		{"no variable", func(s *isolation.Spec) { s.Env = []string{"=x"} }, User{}, "NAME=value"},
+		{"no command", func(s *isolation.Spec) { s.Program.Args = nil }, User{}, "has no command"},
+		{"empty command", func(s *isolation.Spec) { s.Program.Args = []string{""} }, User{}, "has no command"},
+		{"relative folder", func(s *isolation.Spec) { s.Program.WorkDir = "srv" }, User{}, "absolute"},
+		{"zero byte", func(s *isolation.Spec) { s.Program.Args = []string{"a", "b\x00c"} }, User{}, "zero byte"},
+		{"no variable", func(s *isolation.Spec) { s.Program.Env = []string{"=x"} }, User{}, "NAME=value"},
 		{"user out of range", func(*isolation.Spec) {}, User{UID: 65536}, "not below 65536"},
-		{"capability", func(s *isolation.Spec) { s.Capabilities = []string{"CAP_KILL"} }, User{}, "no capability"},
+		{"capability", func(s *isolation.Spec) { s.Program.Capabilities = []string{"CAP_KILL"} }, User{}, "no capability"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := base()
 			tt.edit(s)
-			_, err := Spec(s, tt.user, host)
+			_, err := Spec(s, &s.Program, tt.user, host)
 			if sdk.KindOf(err) != sdk.Invalid || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}

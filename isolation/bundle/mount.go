@@ -26,7 +26,7 @@ func mounts(s *isolation.Spec, h Host) []specs.Mount {
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=64m"}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 	}
-	if h.IDs.Size > 0 && s.HostNetwork {
+	if h.IDs.Size > 0 && !s.PrivateNetwork {
 		// The kernel mounts a new sysfs only for the owner of the network
 		// namespace. A container in the host's gets the host's.
 		list = append(list, specs.Mount{Destination: "/sys", Type: "bind", Source: h.Sys, Options: []string{"bind", "ro", "nosuid", "noexec", "nodev"}})

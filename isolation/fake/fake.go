@@ -6,12 +6,15 @@ package fake
 
 import (
 	"context"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/drupe-os/drupe/isolation"
 	"github.com/drupe-os/drupe/sdk"
+	"github.com/drupe-os/drupe/sdk/session"
 )
 
 // Runtime holds containers in memory. The zero value is ready to use. The
@@ -26,6 +29,9 @@ type Runtime struct {
 	// Deaf: signals but SIGKILL do not stop containers. Otherwise SIGTERM does,
 	// with code 143, as SIGKILL does with 137.
 	Deaf bool
+	// OnOpen, when set, plays the task's part of a session at the far end, in a
+	// goroutine of its own.
+	OnOpen func(sdk.TaskID, *session.Request, io.ReadWriteCloser)
 
 	mu    sync.Mutex
 	now   sdk.Time
@@ -39,7 +45,7 @@ type Runtime struct {
 type container struct {
 	isolation.Container
 	spec  isolation.Spec
-	usage isolation.Usage
+	usage sdk.Usage
 }
 
 var _ isolation.Runtime = (*Runtime)(nil)
@@ -139,18 +145,46 @@ func (r *Runtime) List(context.Context) ([]isolation.Container, error) {
 	return list, nil
 }
 
-// Usage returns what SetUsage set.
-func (r *Runtime) Usage(_ context.Context, id sdk.TaskID) (isolation.Usage, error) {
+// Usage returns what SetUsage set, of the containers that run.
+func (r *Runtime) Usage(_ context.Context, ids ...sdk.TaskID) ([]sdk.Usage, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c, err := r.find("usage", id)
+	list := []sdk.Usage{}
+	for id, c := range r.ctrs {
+		if c.State == isolation.Running && (len(ids) == 0 || slices.Contains(ids, id)) {
+			u := c.usage
+			u.Task = id
+			list = append(list, u)
+		}
+	}
+	return list, nil
+}
+
+// Update notes the limits: Spec of the container shows them.
+func (r *Runtime) Update(_ context.Context, id sdk.TaskID, l *isolation.Limits) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.find("update", id)
 	if err != nil {
-		return isolation.Usage{}, err
+		return err
 	}
-	if c.State == isolation.Stopped {
-		return isolation.Usage{}, sdk.Errorf(sdk.NotFound, "task/"+string(id), "its container does not run")
+	c.spec.Limits = *l
+	return nil
+}
+
+// Open opens a session that OnOpen plays the task's part of.
+func (r *Runtime) Open(_ context.Context, id sdk.TaskID, q *session.Request) (io.ReadWriteCloser, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, err := r.find("open", id); err != nil {
+		return nil, err
 	}
-	return c.usage, nil
+	if r.OnOpen == nil {
+		return nil, sdk.Errorf(sdk.Unsupported, "task/"+string(id), "sessions are not played here")
+	}
+	near, far := net.Pipe()
+	go r.OnOpen(id, q, far)
+	return near, nil
 }
 
 // Exits delivers exits from now on. The channel closes when ctx ends or on
@@ -194,7 +228,7 @@ func (r *Runtime) ExitAs(id sdk.TaskID, e isolation.Exit) bool {
 }
 
 // SetUsage sets what Usage says of a container.
-func (r *Runtime) SetUsage(id sdk.TaskID, u isolation.Usage) {
+func (r *Runtime) SetUsage(id sdk.TaskID, u sdk.Usage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c := r.ctrs[id]; c != nil {

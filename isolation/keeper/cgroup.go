@@ -63,19 +63,19 @@ func count(paths map[string]string, e *isolation.Exit) {
 }
 
 // usage reads what the container has used.
-func usage(paths map[string]string) isolation.Usage {
+func usage(paths map[string]string) sdk.Usage {
 	if dir, v1 := paths["memory"]; v1 {
-		return isolation.Usage{
-			CPU:    sdk.Duration(number(filepath.Join(paths["cpuacct"], "cpuacct.usage")) / 1e6),
-			Memory: number(filepath.Join(dir, "memory.usage_in_bytes")),
-			Pids:   number(filepath.Join(paths["pids"], "pids.current")),
+		return sdk.Usage{
+			CPU:  sdk.Duration(number(filepath.Join(paths["cpuacct"], "cpuacct.usage")) / 1e6),
+			Mem:  number(filepath.Join(dir, "memory.usage_in_bytes")),
+			Pids: number(filepath.Join(paths["pids"], "pids.current")),
 		}
 	}
 	dir := paths[""]
-	return isolation.Usage{
-		CPU:    sdk.Duration(keyed(filepath.Join(dir, "cpu.stat"), "usage_usec") / 1e3),
-		Memory: number(filepath.Join(dir, "memory.current")),
-		Pids:   number(filepath.Join(dir, "pids.current")),
+	return sdk.Usage{
+		CPU:  sdk.Duration(keyed(filepath.Join(dir, "cpu.stat"), "usage_usec") / 1e3),
+		Mem:  number(filepath.Join(dir, "memory.current")),
+		Pids: number(filepath.Join(dir, "pids.current")),
 	}
 }
 

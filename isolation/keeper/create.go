@@ -61,15 +61,15 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 
 	mount := strconv.FormatUint(k.mounts.Add(1), 36)
 	defer k.roots.unmount(mount)
-	root, err := k.roots.mount(mount, t.dir, s.Layers)
+	root, err := k.roots.mount(mount, t.dir, s.Program.Layers)
 	if err != nil {
 		return err
 	}
-	user, err := resolveUser(s.ID, s.User, root)
+	user, err := resolveUser(s.ID, s.Program.User, root)
 	if err != nil {
 		return err
 	}
-	spec, err := bundle.Spec(k.clamp(s), user, k.host(root, s.ID))
+	spec, err := bundle.Spec(s, k.clamp(s.ID, &s.Program), user, k.host(root, s.ID))
 	if err != nil {
 		return err
 	}
@@ -184,19 +184,19 @@ func (k *keeper) host(root string, id sdk.TaskID) bundle.Host {
 	return h
 }
 
-// clamp returns s without the capabilities that this machine's own root lacks:
+// clamp returns p without the capabilities that this machine's own root lacks:
 // asking for them would make every start fail.
-func (k *keeper) clamp(s *isolation.Spec) *isolation.Spec {
-	if k.roots.ids.Size > 0 || len(s.Capabilities) == 0 {
-		return s // in its own user namespace root may have them all
+func (k *keeper) clamp(id sdk.TaskID, p *isolation.Program) *isolation.Program {
+	if k.roots.ids.Size > 0 || len(p.Capabilities) == 0 {
+		return p // in its own user namespace root may have them all
 	}
-	c := *s
+	c := *p
 	c.Capabilities = nil
-	for _, name := range s.Capabilities {
+	for _, name := range p.Capabilities {
 		if k.capabilities[name] {
 			c.Capabilities = append(c.Capabilities, name)
 		} else {
-			logf("%s: capability %s is not this machine's to give", s.ID, name)
+			logf("%s: capability %s is not this machine's to give", id, name)
 		}
 	}
 	return &c

@@ -237,15 +237,18 @@ func (k *keeper) remove(id sdk.TaskID) error {
 	return nil
 }
 
-func (k *keeper) usage(id sdk.TaskID) (isolation.Usage, error) {
-	t, err := k.task(id)
-	if err != nil {
-		return isolation.Usage{}, err
+// usage measures the containers that run: those named, or all.
+func (k *keeper) usage(ids []sdk.TaskID) []sdk.Usage {
+	list := []sdk.Usage{}
+	for _, t := range k.all() {
+		if len(ids) > 0 && !slices.Contains(ids, t.id) || t.container().State != isolation.Running {
+			continue
+		}
+		u := usage(t.rec.Cgroups)
+		u.Task, u.At = t.id, now()
+		list = append(list, u)
 	}
-	if t.stopped() {
-		return isolation.Usage{}, gone(id)
-	}
-	return usage(t.rec.Cgroups), nil
+	return list
 }
 
 // subscribe returns a channel that gets every exit from now on. It is closed

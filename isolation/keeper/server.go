@@ -143,7 +143,13 @@ func (s *server) answer(op byte, body []byte) (any, error) {
 		return nil, s.k.create(spec)
 	case runc.OpList:
 		return s.k.list(), nil
-	case runc.OpStart, runc.OpSignal, runc.OpRemove, runc.OpUsage:
+	case runc.OpUsage:
+		var q runc.Targets
+		if err := runc.Parse(body, &q); err != nil {
+			return nil, err
+		}
+		return s.k.usage(q.IDs), nil
+	case runc.OpStart, runc.OpSignal, runc.OpRemove:
 		if err := runc.Parse(body, &t); err != nil {
 			return nil, err
 		}
@@ -159,8 +165,6 @@ func (s *server) answer(op byte, body []byte) (any, error) {
 		return nil, c.signal(t.Signal, t.All)
 	case runc.OpRemove:
 		return nil, s.k.remove(t.ID)
-	case runc.OpUsage:
-		return s.k.usage(t.ID)
 	}
 	return nil, sdk.Errorf(sdk.Unsupported, "keeper", "request %d is unknown to it", op).
 		ToFix("open the runtime again: that replaces an old keeper")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/drupe-os/drupe/isolation"
 	"github.com/drupe-os/drupe/sdk"
+	"github.com/drupe-os/drupe/sdk/session"
 	"github.com/drupe-os/drupe/sdk/wire"
 )
 
@@ -62,12 +63,35 @@ func (c *Client) List(ctx context.Context) ([]isolation.Container, error) {
 	return list, err
 }
 
-// Usage measures a running container. Memory is what its limit counts, the
-// page cache of its files included.
-func (c *Client) Usage(ctx context.Context, id sdk.TaskID) (isolation.Usage, error) {
-	var u isolation.Usage
-	err := c.call(ctx, OpUsage, Target{ID: id}, &u)
-	return u, err
+// Usage measures running containers. Memory is what their limits count, the
+// page cache of their files included.
+func (c *Client) Usage(ctx context.Context, ids ...sdk.TaskID) ([]sdk.Usage, error) {
+	var list []sdk.Usage
+	err := c.call(ctx, OpUsage, Targets{ids}, &list)
+	return list, err
+}
+
+// Update changes the limits of a container.
+func (c *Client) Update(ctx context.Context, id sdk.TaskID, l *isolation.Limits) error {
+	return c.call(ctx, OpUpdate, Change{ID: id, Limits: l}, nil)
+}
+
+// Open opens a session with a container.
+func (c *Client) Open(ctx context.Context, id sdk.TaskID, q *session.Request) (io.ReadWriteCloser, error) {
+	conn, err := dial(ctx, c.stateDir)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	err = exchange(conn, OpOpen, Session{ID: id, Request: q}, nil)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, lost(ctx, err)
+	}
+	return conn, nil
 }
 
 // Shutdown kills every container, removes all the keeper has made on the

@@ -140,8 +140,9 @@ func (n *node) open() {
 
 func (n *node) spec(id string, args ...string) *isolation.Spec {
 	return &isolation.Spec{
-		ID: sdk.TaskID(id), Layers: []string{layer}, Args: args, Env: []string{"PATH=/bin"},
-		CPUWeight: 100, Memory: 64 << 20, LogDir: filepath.Join(n.logs, id), HostNetwork: true,
+		ID: sdk.TaskID(id), LogDir: filepath.Join(n.logs, id),
+		Program: isolation.Program{Layers: []string{layer}, Args: args, Env: []string{"PATH=/bin"}},
+		Limits:  isolation.Limits{CPUWeight: 100, Memory: 64 << 20},
 	}
 }
 
@@ -307,8 +308,8 @@ func masterMain(dir string) int {
 	if err == nil {
 		var c *runc.Client
 		if c, err = runc.Open(ctx, runc.Config{StateDir: filepath.Join(dir, "state"), Keeper: elf, DieWith: true}); err == nil {
-			s := &isolation.Spec{ID: "a", Layers: []string{os.Getenv("DRUPE_TEST_LAYER")}, Args: sh("trap '' TERM; while :; do /bin/busybox sleep 1; done"),
-				LogDir: filepath.Join(dir, "logs"), HostNetwork: true}
+			s := &isolation.Spec{ID: "a", LogDir: filepath.Join(dir, "logs"), Program: isolation.Program{
+				Layers: []string{os.Getenv("DRUPE_TEST_LAYER")}, Args: sh("trap '' TERM; while :; do /bin/busybox sleep 1; done")}}
 			if err = c.Create(ctx, s); err == nil {
 				err = c.Start(ctx, "a")
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/drupe-os/drupe/isolation"
 	"github.com/drupe-os/drupe/sdk"
+	"github.com/drupe-os/drupe/sdk/session"
 	"github.com/drupe-os/drupe/sdk/wire"
 )
 
@@ -26,10 +27,12 @@ const (
 	OpSignal   byte = 4  // Target
 	OpRemove   byte = 5  // Target
 	OpList     byte = 6  // → []isolation.Container
-	OpUsage    byte = 7  // Target → isolation.Usage
+	OpUsage    byte = 7  // Targets → []sdk.Usage
 	OpExits    byte = 8  // → first an empty answer, then Target after Target
 	OpShutdown byte = 9  // kill everything, leave nothing, end
 	OpRetire   byte = 10 // end, but leave the containers to the next keeper
+	OpUpdate   byte = 11 // Change
+	OpOpen     byte = 12 // Session → an empty answer, then the session's own frames, both ways
 
 	Answer  byte = 128
 	Refusal byte = 129 // Failure
@@ -61,6 +64,23 @@ type Target struct {
 	ID     sdk.TaskID `json:"id"`
 	Signal int        `json:"signal,omitempty"`
 	All    bool       `json:"all,omitempty"`
+}
+
+// Targets names containers; none: all.
+type Targets struct {
+	IDs []sdk.TaskID `json:"ids,omitempty"`
+}
+
+// Change is new limits for a container.
+type Change struct {
+	ID     sdk.TaskID        `json:"id"`
+	Limits *isolation.Limits `json:"limits"`
+}
+
+// Session asks for a session with a container.
+type Session struct {
+	ID      sdk.TaskID       `json:"id"`
+	Request *session.Request `json:"request"`
 }
 
 // Failure is why a request was refused.

@@ -23,15 +23,15 @@ func TestRuns(t *testing.T) {
 		{"hello", n.spec("hello", "/bin/busybox", "echo", "hello"), 0, "hello\n"},
 		{"code", n.spec("code", sh("exit 42")...), 42, ""},
 		{"signal", n.spec("signal", sh("echo begun; kill -9 $$; busybox sleep 100 & kill -9 $!; exit 7")...), 7, "begun\n"},
-		{"environment", with(n.spec("env", sh("echo $A-$B-")...), func(s *isolation.Spec) { s.Env = []string{"A=1", "B="} }), 0, "1--\n"},
-		{"folder", with(n.spec("cwd", sh("pwd")...), func(s *isolation.Spec) { s.WorkDir = "/made/by/keeper" }), 0, "/made/by/keeper\n"},
-		{"numbers", with(n.spec("uid", sh("busybox id -u; busybox id -g")...), func(s *isolation.Spec) { s.User = "1234:56" }), 0, "1234\n56\n"},
-		{"name", with(n.spec("name", sh("busybox id")...), func(s *isolation.Spec) { s.User = "web" }), 0, "uid=1000(web) gid=100(users) groups=200(extra)\n"},
+		{"environment", with(n.spec("env", sh("echo $A-$B-")...), func(s *isolation.Spec) { s.Program.Env = []string{"A=1", "B="} }), 0, "1--\n"},
+		{"folder", with(n.spec("cwd", sh("pwd")...), func(s *isolation.Spec) { s.Program.WorkDir = "/made/by/keeper" }), 0, "/made/by/keeper\n"},
+		{"numbers", with(n.spec("uid", sh("busybox id -u; busybox id -g")...), func(s *isolation.Spec) { s.Program.User = "1234:56" }), 0, "1234\n56\n"},
+		{"name", with(n.spec("name", sh("busybox id")...), func(s *isolation.Spec) { s.Program.User = "web" }), 0, "uid=1000(web) gid=100(users) groups=200(extra)\n"},
 		{"by path", n.spec("path", "busybox", "echo", "found"), 0, "found\n"},
 		{"process one", n.spec("one", sh("echo $$")...), 0, "1\n"},
 		{"host name", n.spec("host-name.1", sh("busybox hostname")...), 0, "host-name.1\n"},
 		{"root is its own", n.spec("write", sh("echo x > /new && busybox cat /new && busybox stat -c %u /new /bin/busybox")...), 0, "x\n0\n0\n"},
-		{"read-only", with(n.spec("ro", sh("echo x > /new || echo no")...), func(s *isolation.Spec) { s.ReadOnly = true }), 0, "no\n"},
+		{"read-only", with(n.spec("ro", sh("echo x > /new || echo no")...), func(s *isolation.Spec) { s.Program.ReadOnly = true }), 0, "no\n"},
 		{"layer untouched", n.spec("again", sh("busybox test -e /new && echo leaked; busybox rm /bin/text; echo done")...), 0, "done\n"},
 	}
 	for _, tt := range tests {
@@ -77,7 +77,7 @@ func TestConfinement(t *testing.T) {
 		}
 	}
 	granted := read("caps", "busybox grep Cap /proc/self/status", func(s *isolation.Spec) {
-		s.Capabilities, s.User = []string{"NET_BIND_SERVICE", "KILL"}, "1000"
+		s.Program.Capabilities, s.Program.User = []string{"NET_BIND_SERVICE", "KILL"}, "1000"
 	})
 	if want := "CapEff:\t0000000000000420"; !strings.Contains(granted, want) {
 		t.Errorf("granted %q, want %q", granted, want)
@@ -111,7 +111,7 @@ func TestConfinement(t *testing.T) {
 func TestLimits(t *testing.T) {
 	n := newNode(t)
 	s := n.spec("limits", sh("echo up; busybox sleep 100")...)
-	s.CPUWeight, s.CPUQuota, s.Memory, s.Pids = 500, 250, 32<<20, 16
+	s.Limits.CPUWeight, s.Limits.CPUQuota, s.Limits.Memory, s.Limits.Pids = 500, 250, 32<<20, 16
 	n.begin(s)
 	n.line(s, "up")
 	for file, want := range map[string]string{
@@ -123,13 +123,13 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	u, err := n.Usage(n.ctx, s.ID)
-	if err != nil || u.Memory <= 0 || u.Pids < 1 {
+	if err != nil || len(u) != 1 || u[0].Task != s.ID || u[0].Mem <= 0 || u[0].Pids < 1 {
 		t.Errorf("usage %+v, %v", u, err)
 	}
 	n.Signal(n.ctx, s.ID, 9, false)
 	n.end(s.ID)
-	if _, err := n.Usage(n.ctx, s.ID); sdk.KindOf(err) != sdk.NotFound {
-		t.Errorf("usage of a stopped container: %v", err)
+	if u, err := n.Usage(n.ctx, s.ID); err != nil || len(u) != 0 {
+		t.Errorf("usage of a stopped container: %v, %v", u, err)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestMemoryHog(t *testing.T) {
 		"child": "busybox tail /dev/zero; exit 3",
 	} {
 		s := n.spec(id, sh(script)...)
-		s.Memory = 16 << 20
+		s.Limits.Memory = 16 << 20
 		e, _ := n.run(s)
 		want := int32(137)
 		if id == "child" {
@@ -156,7 +156,7 @@ func TestMemoryHog(t *testing.T) {
 func TestForkBomb(t *testing.T) {
 	n := newNode(t)
 	s := n.spec("bomb", sh("bomb() { bomb | bomb & }; bomb; busybox sleep 1; exit 5")...)
-	s.Pids = 16
+	s.Limits.Pids = 16
 	n.begin(s)
 	n.until("the limit", func() bool { return strings.Contains(n.output(s, logfile.Stderr), "fork") })
 	if err := n.Signal(n.ctx, s.ID, 9, true); err != nil && sdk.KindOf(err) != sdk.NotFound {
@@ -207,15 +207,15 @@ func TestCannotStart(t *testing.T) {
 		edit   func(*isolation.Spec)
 		reason sdk.Reason
 	}{
-		{"command not found", func(s *isolation.Spec) { s.Args = []string{"/bin/nothing"} }, sdk.ReasonCommandNotFound},
-		{"command not in path", func(s *isolation.Spec) { s.Args = []string{"nothing"} }, sdk.ReasonCommandNotFound},
-		{"not executable", func(s *isolation.Spec) { s.Args = []string{"/bin/text"} }, sdk.ReasonCommandDenied},
-		{"a folder", func(s *isolation.Spec) { s.Args = []string{"/bin"} }, sdk.ReasonCommandDenied},
-		{"unknown user", func(s *isolation.Spec) { s.User = "nobody-here" }, sdk.ReasonInvalidTemplate},
-		{"layer gone", func(s *isolation.Spec) { s.Layers = []string{"/nowhere"} }, sdk.ReasonStartFailed},
-		{"no command", func(s *isolation.Spec) { s.Args = nil }, sdk.ReasonInvalidTemplate},
+		{"command not found", func(s *isolation.Spec) { s.Program.Args = []string{"/bin/nothing"} }, sdk.ReasonCommandNotFound},
+		{"command not in path", func(s *isolation.Spec) { s.Program.Args = []string{"nothing"} }, sdk.ReasonCommandNotFound},
+		{"not executable", func(s *isolation.Spec) { s.Program.Args = []string{"/bin/text"} }, sdk.ReasonCommandDenied},
+		{"a folder", func(s *isolation.Spec) { s.Program.Args = []string{"/bin"} }, sdk.ReasonCommandDenied},
+		{"unknown user", func(s *isolation.Spec) { s.Program.User = "nobody-here" }, sdk.ReasonInvalidTemplate},
+		{"layer gone", func(s *isolation.Spec) { s.Program.Layers = []string{"/nowhere"} }, sdk.ReasonStartFailed},
+		{"no command", func(s *isolation.Spec) { s.Program.Args = nil }, sdk.ReasonInvalidTemplate},
 		{"id", func(s *isolation.Spec) { s.ID = "../x" }, sdk.ReasonInvalidTemplate},
-		{"too little memory to begin", func(s *isolation.Spec) { s.Memory = 64 << 10 }, sdk.ReasonStartFailed},
+		{"too little memory to begin", func(s *isolation.Spec) { s.Limits.Memory = 64 << 10 }, sdk.ReasonStartFailed},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

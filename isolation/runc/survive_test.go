@@ -77,7 +77,7 @@ func TestKeeperKilled(t *testing.T) {
 	n.begin(meanwhile)
 	n.line(meanwhile, "up")
 	hog := n.spec("hog", sh("echo up; trap 'exec busybox tail /dev/zero' USR1; while :; do busybox usleep 1000; done")...)
-	hog.Memory = 16 << 20
+	hog.Limits.Memory = 16 << 20
 	n.begin(hog)
 	n.line(hog, "up")
 	pid := n.find("run").PID

@@ -22,11 +22,25 @@ type Task struct {
 	Run       sdk.Run              `json:"run"`
 	Env       map[string]string    `json:"env,omitempty"`
 	Resources sdk.Resources        `json:"resources,omitempty"` // absent names: cpus 0.1, mem 64Mi
-	Limits    sdk.Resources        `json:"limits,omitempty"`
+	Limits    *sdk.Limits          `json:"limits,omitempty"`
+	CPUSet    *sdk.CPUSet          `json:"cpuset,omitempty"`
 	Ports     map[string]Port      `json:"ports,omitempty"`
 	Checks    map[string]sdk.Check `json:"checks,omitempty"` // Check.Name is the key
-	Grace     sdk.Duration         `json:"grace,omitempty"`
-	Logs      *sdk.LogLimits       `json:"logs,omitempty"`
+	Sidecars  map[string]Sidecar   `json:"sidecars,omitempty"`
+	// Volumes; VolumeMount.Name is the key.
+	Volumes        map[string]sdk.VolumeMount `json:"volumes,omitempty"`
+	Network        string                     `json:"network,omitempty"` // absent: "host"
+	HostNamespaces []string                   `json:"host_namespaces,omitempty"`
+	HostDevices    []sdk.HostDevice           `json:"host_devices,omitempty"`
+	Grace          sdk.Duration               `json:"grace,omitempty"`
+	Logs           *sdk.LogLimits             `json:"logs,omitempty"`
+}
+
+// Sidecar is a container that runs beside a task's own program.
+type Sidecar struct {
+	Container sdk.Container     `json:"container"`
+	Env       map[string]string `json:"env,omitempty"`
+	Limits    *sdk.Limits       `json:"limits,omitempty"`
 }
 
 // Port asks for a host port.
@@ -36,14 +50,14 @@ type Port struct {
 
 // Upgrade bounds a rollout, in thousandths of the instances.
 type Upgrade struct {
-	MinHealthy *Fraction `json:"min_healthy,omitempty"` // absent: 1
-	MaxOver    *Fraction `json:"max_over,omitempty"`    // absent: 1
+	MinHealthy *sdk.Milli `json:"min_healthy,omitempty"` // absent: 1
+	MaxOver    *sdk.Milli `json:"max_over,omitempty"`    // absent: 1
 }
 
 // Backoff delays replacements after failures: First × Factor^n, at most Max.
 type Backoff struct {
 	First  sdk.Duration `json:"first,omitempty"`  // absent: 1s
-	Factor *Fraction    `json:"factor,omitempty"` // absent: 1.15
+	Factor *sdk.Milli   `json:"factor,omitempty"` // absent: 1.15
 	Max    sdk.Duration `json:"max,omitempty"`    // absent: 5m
 }
 
@@ -79,7 +93,7 @@ type Restart struct {
 
 // Role is the body of kind "role"; the document's name is the role's path.
 type Role struct {
-	Weight    *Fraction     `json:"weight,omitempty"` // absent: 1
+	Weight    *sdk.Milli    `json:"weight,omitempty"` // absent: 1
 	Guarantee sdk.Resources `json:"guarantee,omitempty"`
 	Limit     sdk.Resources `json:"limit,omitempty"`
 }

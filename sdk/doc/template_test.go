@@ -31,7 +31,7 @@ func TestTemplateIsSortedAndComplete(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
-	f := func(v Fraction) *Fraction { return &v }
+	f := func(v sdk.Milli) *sdk.Milli { return &v }
 	for _, c := range []struct {
 		b    *Backoff
 		n    int

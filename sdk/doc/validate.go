@@ -89,47 +89,80 @@ func (c *checker) role(r sdk.RolePath) {
 }
 
 func (c *checker) task(t *Task) {
-	c.image(t.Run.Container)
+	c.run(t.Run)
 	c.resources(t.Resources, "resources")
-	if mem, ok := t.Limits.Lookup(sdk.Mem); ok && mem < t.Resources.Get(sdk.Mem) {
-		c.add(fmt.Sprintf("the limit of mem %s is below the %s it is promised", sdk.FormatBytes(mem), sdk.FormatBytes(t.Resources.Get(sdk.Mem))),
-			"", "raise limits.mem or lower resources.mem", "limits", "mem")
-	}
-	if cpus, ok := t.Limits.Lookup(sdk.CPUs); ok && cpus < t.Resources.Get(sdk.CPUs) {
-		c.add(fmt.Sprintf("the limit of %s cores is below the %s it is promised", sdk.FormatQuantity(sdk.CPUs, cpus), sdk.FormatQuantity(sdk.CPUs, t.Resources.Get(sdk.CPUs))),
-			"", "raise limits.cpus or lower resources.cpus", "limits", "cpus")
-	}
-	for _, q := range t.Limits {
-		if q.Name != sdk.CPUs && q.Name != sdk.Mem && q.Name != "pids" {
-			c.add(fmt.Sprintf("%s cannot be limited", q.Name), "cpus, mem, pids", "", "limits", q.Name)
-		}
-	}
+	c.limits(t)
+	c.cpuset(t)
+	c.sidecars(t)
+	c.volumes(t)
+	c.hostAccess(t)
 	c.ports(t.Ports)
 	c.references(t)
 	c.checks(t)
 	c.positive(t.Grace, "grace")
 }
 
-func (c *checker) image(k *sdk.Container) {
-	if k == nil {
-		c.add("nothing to run", "run: container: {…}", `write run: container: image: "…"`, "run")
-		return
+// run checks what is run: exactly one kind of it.
+func (c *checker) run(r sdk.Run) {
+	n := 0
+	if r.Container != nil {
+		n++
+		c.container(r.Container, "run", "container")
 	}
-	for i, name := range k.Capabilities {
-		if plain, ok := strings.CutPrefix(name, "CAP_"); ok {
-			c.add(fmt.Sprintf("the capability %q is written without CAP_", name), "", fmt.Sprintf("write %q", plain), "run", "container", "capabilities", strconv.Itoa(i))
+	if r.Process != nil {
+		n++
+		c.process(r.Process)
+	}
+	if r.Wasm != nil {
+		n++
+		if path, file := strings.CutPrefix(r.Wasm.Module, "file:"); file {
+			if !strings.HasPrefix(path, "/") {
+				c.add(fmt.Sprintf("the file %q of the module is not an absolute path", path), "", `write module: "file:/srv/x.wasm"`, "run", "wasm", "module")
+			}
+		} else {
+			c.image(r.Wasm.Module, "run", "wasm", "module")
 		}
 	}
-	rest, layout := strings.CutPrefix(k.Image, "oci:")
 	switch {
-	case k.Image == "":
-		c.add("no image is named", "", `write image: "oci:/FOLDER" or image: "HOST/NAME@sha256:…"`, "run", "container", "image")
+	case n == 0:
+		c.add("nothing to run", "run: container: {…}", `write run: container: image: "…"`, "run")
+	case n > 1:
+		c.add("a task runs one thing, not several", "exactly one of container, process, wasm", "make a sidecar or another service of the other", "run")
+	}
+}
+
+func (c *checker) process(p *sdk.Process) {
+	if len(p.Command) == 0 || !strings.HasPrefix(p.Command[0], "/") {
+		c.add("the command of a process begins with the absolute path of a program", "", `write command: ["/usr/bin/env"]`, "run", "process", "command")
+	}
+	c.capabilities(p.Capabilities, "run", "process", "capabilities")
+}
+
+func (c *checker) capabilities(list []string, path ...string) {
+	for i, name := range list {
+		if plain, ok := strings.CutPrefix(name, "CAP_"); ok {
+			c.add(fmt.Sprintf("the capability %q is written without CAP_", name), "", fmt.Sprintf("write %q", plain), append(slices.Clone(path), strconv.Itoa(i))...)
+		}
+	}
+}
+
+func (c *checker) container(k *sdk.Container, path ...string) {
+	c.capabilities(k.Capabilities, append(slices.Clone(path), "capabilities")...)
+	c.image(k.Image, append(slices.Clone(path), "image")...)
+}
+
+// image checks the name of an image or of a module in a registry.
+func (c *checker) image(name string, path ...string) {
+	rest, layout := strings.CutPrefix(name, "oci:")
+	switch {
+	case name == "":
+		c.add("no image is named", "", `write image: "oci:/FOLDER" or image: "HOST/NAME@sha256:…"`, path...)
 	case layout && !strings.HasPrefix(rest, "/"):
 		c.add(fmt.Sprintf("the folder %q of the image is relative, and nodes have no current folder", rest), "",
-			`write the whole path: "oci:/srv/images/hello"`, "run", "container", "image")
-	case !layout && !registryImage.MatchString(k.Image):
-		c.add(fmt.Sprintf("%q is not an image", k.Image), `"oci:FOLDER", "oci:FOLDER:TAG", "oci:FOLDER@sha256:…" or "HOST/NAME@sha256:…"`,
-			"name a registry's image by digest, so that it is the same for ever", "run", "container", "image")
+			`write the whole path: "oci:/srv/images/hello"`, path...)
+	case !layout && !registryImage.MatchString(name):
+		c.add(fmt.Sprintf("%q is not an image", name), `"oci:FOLDER", "oci:FOLDER:TAG", "oci:FOLDER@sha256:…" or "HOST/NAME@sha256:…"`,
+			"name a registry's image by digest, so that it is the same for ever", path...)
 	}
 }
 
@@ -199,6 +232,16 @@ func (c *checker) references(t *Task) {
 			look(s, "run", "container", "args", strconv.Itoa(i))
 		}
 	}
+	if p := t.Run.Process; p != nil {
+		for i, s := range p.Command {
+			look(s, "run", "process", "command", strconv.Itoa(i))
+		}
+	}
+	if w := t.Run.Wasm; w != nil {
+		for i, s := range w.Args {
+			look(s, "run", "wasm", "args", strconv.Itoa(i))
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(t.Env)) {
 		look(t.Env[name], "env", name)
 	}
@@ -211,20 +254,26 @@ func (c *checker) checks(t *Task) {
 		if k.Name != "" && k.Name != name {
 			c.add(fmt.Sprintf("the check is named %q and %q", name, k.Name), "", "leave name out: the key is the name", at("name")...)
 		}
-		var port, kind string
-		switch {
-		case k.HTTP != nil && k.TCP != nil:
-			c.add("a check is http or tcp, not both", "exactly one of http, tcp", "make two checks of it", at()...)
-			continue
-		case k.HTTP != nil:
-			port, kind = k.HTTP.Port, "http"
-			if !strings.HasPrefix(k.HTTP.Path, "/") {
-				c.add(fmt.Sprintf("the path %q does not begin with \"/\"", k.HTTP.Path), "", "", at("http", "path")...)
+		n, kind, port, path := checkKind(k)
+		if n != 1 {
+			const kinds = "exactly one of http, https, tcp, grpc, command"
+			if n == 0 {
+				c.add("the check does not say how to check", kinds, `add http: {port: "http", path: "/"} or tcp: port: "http"`, at()...)
+			} else {
+				c.add("a check is of one kind, not several", kinds, "make two checks of it", at()...)
 			}
-		case k.TCP != nil:
-			port, kind = k.TCP.Port, "tcp"
-		default:
-			c.add("the check does not say how to check", "exactly one of http, tcp", `add http: {port: "http", path: "/"} or tcp: port: "http"`, at()...)
+			continue
+		}
+		if path != "" && !strings.HasPrefix(path, "/") {
+			c.add(fmt.Sprintf("the path %q does not begin with \"/\"", path), "", "", at(kind, "path")...)
+		}
+		c.positive(k.Interval, at("interval")...)
+		c.positive(k.Timeout, at("timeout")...)
+		c.positive(k.Delay, at("delay")...)
+		if kind == "command" {
+			if len(k.Command.Command) == 0 {
+				c.add("the check has no command", "", `write command: command: ["/bin/check"]`, at("command", "command")...)
+			}
 			continue
 		}
 		if _, ok := t.Ports[port]; !ok {
@@ -235,10 +284,33 @@ func (c *checker) checks(t *Task) {
 			}
 			c.add(fmt.Sprintf("no port is named %q", port), strings.Join(names, ", "), fix, at(kind, "port")...)
 		}
-		c.positive(k.Interval, at("interval")...)
-		c.positive(k.Timeout, at("timeout")...)
-		c.positive(k.Delay, at("delay")...)
 	}
+}
+
+// checkKind returns how many kinds of check it is, which, and its port and path
+// where it has them.
+func checkKind(k sdk.Check) (n int, kind, port, path string) {
+	if k.HTTP != nil {
+		n++
+		kind, port, path = "http", k.HTTP.Port, k.HTTP.Path
+	}
+	if k.HTTPS != nil {
+		n++
+		kind, port, path = "https", k.HTTPS.Port, k.HTTPS.Path
+	}
+	if k.TCP != nil {
+		n++
+		kind, port, path = "tcp", k.TCP.Port, ""
+	}
+	if k.GRPC != nil {
+		n++
+		kind, port, path = "grpc", k.GRPC.Port, ""
+	}
+	if k.Command != nil {
+		n++
+		kind, port, path = "command", "", ""
+	}
+	return n, kind, port, path
 }
 
 // quoted quotes a name that is no identifier.

@@ -69,7 +69,7 @@ func TestValidate(t *testing.T) {
 		{KindService, "a", `{` + run + `,"instances":-1}`, "instances", "negative"},
 		{KindService, "a", `{` + run + `,"limits":{"mem":1},"resources":{"mem":2}}`, "limits.mem", "below"},
 		{KindService, "a", `{` + run + `,"limits":{"cpus":1},"resources":{"cpus":2}}`, "limits.cpus", "below"},
-		{KindService, "a", `{` + run + `,"limits":{"disk":1}}`, "limits.disk", "cannot be limited"},
+		{KindService, "a", `{` + run + `,"resources":{"disk":2},"limits":{"disk":1}}`, "limits.disk", "below the 2"},
 		{KindService, "a", `{` + run + `,"resources":{"memory":1}}`, "resources.memory", "unknown resource"},
 		{KindService, "a", `{` + run + `,"resources":{"ports":1}}`, "resources.ports", "not a resource"},
 		{KindService, "a", `{` + run + `,"ports":{"a_b":{}}}`, "ports.a_b", "port's name"},
