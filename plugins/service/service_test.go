@@ -21,7 +21,7 @@ func TestDigestStandsStill(t *testing.T) {
 		"run":{"container":{"image":"oci:/x","args":["a"]}}, "env":{"A":"1"}, "ports":{"http":{}},
 		"checks":{"up":{"http":{"port":"http","path":"/"}}},
 		"constraints":[{"attribute":"zone","operator":"group_by"}]}`)})
-	if err != nil || sp.digest != "5ccc3216e558ac31" {
+	if err != nil || sp.digest != "82184b98949f3ca1" {
 		t.Errorf("%s %v", sp.digest, err)
 	}
 }
