@@ -16,6 +16,7 @@ type AgentOptions struct {
 	Name       string          // wanted node name; "": the host's name
 	Address    string          // where tasks' ports are reached; "": found
 	Attributes []sdk.Attribute // beside those found
+	ShareGPUs  bool            // offer GPUs in parts
 }
 
 func (a *app) agent() *cobra.Command {
@@ -49,6 +50,7 @@ func (a *app) agent() *cobra.Command {
 	f.StringVar(&o.TokenFile, "join-token", "", "`file` with the token to join")
 	f.StringVar(&o.Name, "name", "", "`name` of the node (default: the host's)")
 	f.StringVar(&o.Address, "address", "", "`address` where tasks' ports are reached (default: found)")
+	f.BoolVar(&o.ShareGPUs, "gpu-share", false, "offer whole GPUs in parts, as gpus-shared in place of gpus")
 	f.StringArrayVar(&attributes, "attribute", nil, "`name=value` of this node; may be repeated")
 	return c
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/drupe-os/drupe/agent"
 	"github.com/drupe-os/drupe/agent/identity"
@@ -27,6 +28,7 @@ type agentConfig struct {
 	Address    string
 	Share, Of  int
 	Attributes []sdk.Attribute
+	ShareGPUs  bool
 	DieWith    bool
 	Log        *slog.Logger
 }
@@ -35,6 +37,7 @@ type agentConfig struct {
 type node struct {
 	agent   *agent.Agent
 	runtime *runc.Client
+	watch   func(context.Context) // looks after the devices
 }
 
 // startAgent joins the cluster if it must, and finds or starts the keeper.
@@ -53,6 +56,13 @@ func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	cards := gpu.New(gpu.Options{Share: cfg.ShareGPUs})
+	found, err := cards.Look()
+	if err != nil {
+		cfg.Log.Warn("GPUs cannot be asked for", "error", err)
+	} else {
+		cfg.Log.Info("GPUs", "note", found.Note)
+	}
 	program, err := keeper()
 	if err != nil {
 		return nil, err
@@ -64,12 +74,29 @@ func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
 	for _, d := range rt.Info().Degraded {
 		cfg.Log.Warn("isolation is less than usual here", "node", cfg.Name, "why", d)
 	}
-	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: machine, Runtime: rt,
+	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: equip(machine, found, cfg), Runtime: rt,
 		Servers: streams(cfg.Servers, id.Port), TLS: id.TLS(), Boot: probe.BootID(), Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
-	return &node{a, rt}, nil
+	return &node{a, rt, func(ctx context.Context) {
+		defer cards.Close()
+		cards.Watch(ctx, 0, func(f gpu.Found) {
+			cfg.Log.Warn("GPUs changed", "note", f.Note)
+			a.UpdateMachine(equip(machine, f, cfg))
+		})
+	}}, nil
+}
+
+// run runs the agent, and what looks after its devices, until ctx ends.
+func (n *node) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { n.watch(ctx) })
+	err := n.agent.Run(ctx)
+	cancel()
+	wg.Wait()
+	return err
 }
 
 // survey finds out what the machine, or this agent's share of it, has.
@@ -78,30 +105,29 @@ func survey(cfg agentConfig) (sdk.Machine, error) {
 	if err != nil {
 		return m, err
 	}
-	devices, note, err := gpu.Survey()
-	if err != nil {
-		cfg.Log.Warn("GPUs cannot be asked for", "error", err)
-	} else if note != "" {
-		cfg.Log.Info("GPUs", "note", note)
-	}
-	well := int64(0)
-	for i, d := range devices {
+	return m, nil
+}
+
+// equip returns the machine m with its GPUs, or this agent's share of them, and
+// what the operator says of it.
+func equip(m sdk.Machine, f gpu.Found, cfg agentConfig) sdk.Machine {
+	m.Devices, m.Capacity = nil, slices.Clone(m.Capacity)
+	for i, d := range f.Devices {
 		if cfg.Of > 1 && i%cfg.Of != cfg.Share {
 			continue
 		}
 		m.Devices = append(m.Devices, d)
 		if d.Healthy {
-			well += 1000
+			m.Capacity = m.Capacity.With(d.Resource, m.Capacity.Get(d.Resource)+1000)
 		}
 	}
-	if well > 0 {
-		m.Capacity = m.Capacity.With(sdk.GPUs, well)
-	}
+	m.Attributes = slices.Concat(m.Attributes, f.Attributes)
 	for _, a := range cfg.Attributes {
 		m.Attributes = slices.DeleteFunc(m.Attributes, func(b sdk.Attribute) bool { return b.Name == a.Name })
 		m.Attributes = append(m.Attributes, a)
 	}
-	return m, nil
+	slices.SortFunc(m.Attributes, func(a, b sdk.Attribute) int { return strings.Compare(a.Name, b.Name) })
+	return m
 }
 
 // streams are the servers' addresses for agents: the hosts of the API at the
@@ -124,7 +150,7 @@ func Agent(ctx context.Context, o cli.AgentOptions, st cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	cfg := agentConfig{Data: data, Name: o.Name, Servers: o.Servers, Address: o.Address, Attributes: o.Attributes, Log: logger(st.Err, st.Getenv)}
+	cfg := agentConfig{Data: data, Name: o.Name, Servers: o.Servers, Address: o.Address, Attributes: o.Attributes, ShareGPUs: o.ShareGPUs, Log: logger(st.Err, st.Getenv)}
 	if o.TokenFile != "" {
 		b, err := os.ReadFile(o.TokenFile)
 		if err != nil {
@@ -137,5 +163,5 @@ func Agent(ctx context.Context, o cli.AgentOptions, st cli.Streams) error {
 		return err
 	}
 	st.Printf("node runs; its tasks go on when this ends\n")
-	return n.agent.Run(ctx)
+	return n.run(ctx)
 }

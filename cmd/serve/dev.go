@@ -107,7 +107,7 @@ func (d *dev) run(n *node) {
 	d.cancel = append(d.cancel, cancel)
 	d.nodes = append(d.nodes, n)
 	d.wg.Go(func() {
-		if err := n.agent.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		if err := n.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			d.failed() <- err
 		}
 	})

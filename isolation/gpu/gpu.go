@@ -1,7 +1,9 @@
-// Package gpu finds a node's GPUs: which there are, how much memory they have,
-// which of them are linked, and whether they are well. It asks NVIDIA's own
-// library, which comes with the driver and is loaded when it is there; a
-// machine without it has no GPUs, and that is no error.
+// Package gpu finds a node's GPUs, watches over them and hands them to tasks.
+//
+// It asks NVIDIA's own library, which comes with the driver and is loaded when
+// it is there; a machine without it has no GPUs, and that is no error. What a
+// task gets of the driver is described in the form of the Container Device
+// Interface (package isolation/cdi), as for devices of every other maker.
 //
 // The library is loaded by the C runtime at run time, so this package cannot
 // be part of a static program: the keeper does without it.
@@ -11,119 +13,193 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
+	"sync"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 
 	"github.com/drupe-os/drupe/sdk"
 )
 
-// Discover returns the machine's GPUs, ordered by id. Without a driver there
-// are none. Errors: Unavailable when there is a driver but it does not answer.
-func Discover() ([]sdk.Device, error) {
-	devices, _, err := Survey()
-	return devices, err
+// Resources that GPUs are devices of, beside sdk.GPUs.
+const (
+	// Shared is the resource of whole GPUs that tasks use in parts.
+	Shared = "gpus-shared"
+	// partition begins the resource of partitions: "mig-1g-10gb".
+	partition = "mig-"
+)
+
+// Options say how to look. The zero value is right for most machines.
+type Options struct {
+	// Share offers whole GPUs in parts, as "gpus-shared", in place of "gpus". A
+	// card is in one mode only.
+	Share bool
+	// Root is the folder under which dev, proc and sys are; "": "/".
+	Root string
+	// Driver is the root folder of the driver's files; "": Root, or where a
+	// driver in a container puts them (run/nvidia/driver).
+	Driver string
+
+	lib nvml.Interface // of tests
 }
 
-// Survey is Discover with a note for people: how many GPUs, or why none.
-func Survey() (devices []sdk.Device, note string, err error) { return survey(nvml.New()) }
+// Found is what is known of the GPUs at one time.
+type Found struct {
+	// Devices by id: whole GPUs, and in place of a partitioned one its
+	// partitions. One that was there and is gone stays, as not healthy.
+	Devices []sdk.Device
+	// Attributes of the machine, by name: gpu.count, gpu.cuda, gpu.compute,
+	// gpu.driver, gpu.mem, gpu.model, gpu.nvlink. None without GPUs.
+	Attributes []sdk.Attribute
+	// Note tells people how many GPUs there are, or why none.
+	Note string
+}
 
-func survey(lib nvml.Interface) (devices []sdk.Device, note string, err error) {
-	switch ret := lib.Init(); ret {
-	case nvml.SUCCESS:
-	case nvml.ERROR_LIBRARY_NOT_FOUND:
-		return nil, "none: no NVIDIA driver is installed", nil
-	case nvml.ERROR_DRIVER_NOT_LOADED:
-		return nil, "none: the NVIDIA driver is installed but not loaded", nil
-	default:
-		return nil, "", sdk.Errorf(sdk.Unavailable, "gpu", "the driver does not answer").Because("%s", message(ret))
+// Cards are the GPUs of this machine. Methods may be called concurrently.
+type Cards struct {
+	o   Options
+	lib nvml.Interface
+
+	mu    sync.Mutex
+	open  bool
+	found Found
+	// seen are all cards and partitions ever found, by id; those that do not
+	// answer any more have no handle.
+	seen map[string]*card
+	// events is why a card became unfit, by id, until the program ends: the
+	// driver does not remember.
+	events map[string]string
+	// uncorrectable is the count of memory errors at the last look.
+	uncorrectable map[string]uint64
+}
+
+// New returns the machine's GPUs. Nothing is looked at yet.
+func New(o Options) *Cards {
+	if o.Root == "" {
+		o.Root = "/"
 	}
-	defer lib.Shutdown()
-	n, ret := lib.DeviceGetCount()
+	if o.lib == nil {
+		o.lib = nvml.New()
+	}
+	return &Cards{o: o, lib: o.lib, seen: map[string]*card{}, events: map[string]string{}, uncorrectable: map[string]uint64{}}
+}
+
+// Look finds the GPUs and their health. Errors: Unavailable when there is a
+// driver but it does not answer.
+func (c *Cards) Look() (Found, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.look()
+}
+
+func (c *Cards) look() (Found, error) {
+	if !c.open {
+		switch ret, _ := ask(func() (nvml.Return, nvml.Return) { r := c.lib.Init(); return r, r }); ret {
+		case nvml.SUCCESS:
+			c.open = true
+		case nvml.ERROR_LIBRARY_NOT_FOUND:
+			return Found{Note: "none: no NVIDIA driver is installed"}, nil
+		case nvml.ERROR_DRIVER_NOT_LOADED:
+			return Found{Note: "none: the NVIDIA driver is installed but not loaded"}, nil
+		default:
+			return Found{}, sdk.Errorf(sdk.Unavailable, "gpu", "the driver does not answer").Because("%s", message(ret)).
+				ToFix("look at the output of nvidia-smi and at the kernel's log")
+		}
+	}
+	n, ret := ask(c.lib.DeviceGetCount)
 	if ret != nvml.SUCCESS {
-		return nil, "", sdk.Errorf(sdk.Unavailable, "gpu", "cannot be counted").Because("%s", message(ret))
+		return Found{}, sdk.Errorf(sdk.Unavailable, "gpu", "cannot be counted").Because("%s", message(ret))
 	}
 	var cards []*card
+	var notes []string
 	for i := range n {
-		handle, ret := lib.DeviceGetHandleByIndex(i)
+		handle, ret := ask(func() (nvml.Device, nvml.Return) { return c.lib.DeviceGetHandleByIndex(i) })
 		if ret != nvml.SUCCESS {
 			// A card that has fallen off the bus has no id to offer; the others
 			// are not to suffer for it.
-			note += fmt.Sprintf("; number %d does not answer: %s", i, message(ret))
+			notes = append(notes, fmt.Sprintf("number %d does not answer: %s", i, message(ret)))
 			continue
 		}
-		c, ret := look(handle)
+		one, ret := c.card(handle)
 		if ret != nvml.SUCCESS {
-			note += fmt.Sprintf("; number %d has no id: %s", i, message(ret))
+			notes = append(notes, fmt.Sprintf("number %d has no id: %s", i, message(ret)))
 			continue
 		}
-		cards = append(cards, c)
+		cards = append(cards, one)
 	}
 	group(cards)
-	devices = make([]sdk.Device, 0, len(cards))
-	for _, c := range cards {
-		devices = append(devices, c.device)
+	for _, s := range c.seen {
+		s.gone = true
 	}
-	slices.SortFunc(devices, func(a, b sdk.Device) int { return cmp.Compare(a.ID, b.ID) })
-	return devices, fmt.Sprintf("%d found", len(devices)) + note, nil
+	for _, one := range cards {
+		parts, divided := c.partitions(one)
+		if !divided {
+			c.seen[one.device.ID] = one
+			continue
+		}
+		delete(c.seen, one.device.ID)
+		if len(parts) == 0 {
+			notes = append(notes, one.device.ID+" is to be partitioned (MIG) and has no partitions")
+		}
+		for _, p := range parts {
+			c.seen[p.device.ID] = p
+		}
+	}
+	c.found = Found{Attributes: c.attributes(cards)}
+	for _, s := range c.seen {
+		if s.gone {
+			s.device.Healthy, s.device.Detail = false, "it does not answer any more: it fell off the bus, or was taken out"
+			if s.device.Kind == "mig" {
+				s.device.Detail = "the partition is not there any more"
+			}
+		}
+		c.found.Devices = append(c.found.Devices, s.device)
+	}
+	slices.SortFunc(c.found.Devices, func(a, b sdk.Device) int { return cmp.Compare(a.ID, b.ID) })
+	c.found.Note = strings.Join(append([]string{fmt.Sprintf("%d found", len(c.found.Devices))}, notes...), "; ")
+	return c.found, nil
 }
 
-// card is one GPU while the machine is looked at.
-type card struct {
-	handle nvml.Device
-	device sdk.Device
-	bus    string
-}
-
-// look reads what identifies a card, and its health.
-func look(h nvml.Device) (*card, nvml.Return) {
-	id, ret := ask(h.GetUUID)
-	if ret != nvml.SUCCESS {
-		return nil, ret
+// attributes are what placement may ask for, by name. Where cards differ, it is
+// the first one's.
+func (c *Cards) attributes(cards []*card) []sdk.Attribute {
+	if len(cards) == 0 {
+		return nil
 	}
-	c := &card{handle: h, device: sdk.Device{ID: id, Kind: "gpu", Healthy: true}}
-	if name, ret := ask(h.GetName); ret == nvml.SUCCESS {
-		c.device.Model = name
+	first := cards[0]
+	linked := slices.ContainsFunc(cards, func(c *card) bool { return strings.HasPrefix(c.device.Group, nvlink) })
+	list := []sdk.Attribute{
+		{Name: "gpu.count", Value: strconv.Itoa(len(cards))},
+		{Name: "gpu.mem", Value: strconv.FormatInt(first.device.Mem>>20, 10)},
+		{Name: "gpu.model", Value: first.device.Model},
+		{Name: "gpu.nvlink", Value: strconv.FormatBool(linked)},
 	}
-	memory, ret := ask(h.GetMemoryInfo)
+	if v, ret := ask(c.lib.SystemGetDriverVersion); ret == nvml.SUCCESS {
+		list = append(list, sdk.Attribute{Name: "gpu.driver", Value: v})
+	}
+	if v, ret := ask(c.lib.SystemGetCudaDriverVersion); ret == nvml.SUCCESS {
+		list = append(list, sdk.Attribute{Name: "gpu.cuda", Value: fmt.Sprintf("%d.%d", v/1000, v%1000/10)})
+	}
+	type version struct{ major, minor int }
+	v, ret := ask(func() (version, nvml.Return) {
+		major, minor, ret := first.handle.GetCudaComputeCapability()
+		return version{major, minor}, ret
+	})
 	if ret == nvml.SUCCESS {
-		c.device.Mem = int64(memory.Total)
-	} else {
-		c.ill("its memory cannot be read: " + message(ret))
+		list = append(list, sdk.Attribute{Name: "gpu.compute", Value: fmt.Sprintf("%d.%d", v.major, v.minor)})
 	}
-	if pci, ret := ask(h.GetPciInfo); ret == nvml.SUCCESS {
-		c.bus = text(pci.BusId[:])
-	}
-	health(c)
-	return c, nvml.SUCCESS
+	slices.SortFunc(list, func(a, b sdk.Attribute) int { return cmp.Compare(a.Name, b.Name) })
+	return list
 }
 
-// health finds what makes a card unfit for new tasks.
-func health(c *card) {
-	if pending, ret := ask(c.handle.GetRetiredPagesPendingStatus); ret == nvml.SUCCESS && pending == nvml.FEATURE_ENABLED {
-		c.ill("memory pages wait to be retired: reset the card")
-	}
-	type rows struct{ pending, failed bool }
-	r, ret := ask(func() (rows, nvml.Return) {
-		_, _, pending, failed, ret := c.handle.GetRemappedRows()
-		return rows{pending, failed}, ret
-	})
-	if ret == nvml.SUCCESS && r.failed {
-		c.ill("memory rows could not be remapped: replace the card")
-	} else if ret == nvml.SUCCESS && r.pending {
-		c.ill("memory rows wait to be remapped: reset the card")
-	}
-	current, ret := ask(func() (int, nvml.Return) {
-		current, _, ret := c.handle.GetMigMode()
-		return current, ret
-	})
-	if ret == nvml.SUCCESS && current == nvml.DEVICE_MIG_ENABLE {
-		c.ill("it is partitioned (MIG), and partitions are not handed out: turn MIG off")
-	}
-}
-
-func (c *card) ill(why string) {
-	if c.device.Healthy {
-		c.device.Healthy, c.device.Detail = false, why
+// Close lets go of the driver.
+func (c *Cards) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open {
+		c.open = false
+		ask(func() (struct{}, nvml.Return) { return struct{}{}, c.lib.Shutdown() })
 	}
 }
 
@@ -139,7 +215,17 @@ func ask[T any](f func() (T, nvml.Return)) (v T, ret nvml.Return) {
 }
 
 // message returns what ret means. nvml.ErrorString needs the library itself.
-func message(ret nvml.Return) string { return fmt.Sprintf("NVML error %d", int32(ret)) }
+func message(ret nvml.Return) string {
+	switch ret {
+	case nvml.ERROR_GPU_IS_LOST:
+		return "it is lost"
+	case nvml.ERROR_NO_PERMISSION:
+		return "not permitted"
+	case nvml.ERROR_LIB_RM_VERSION_MISMATCH:
+		return "the driver's library and its kernel module are of different versions: restart the machine"
+	}
+	return fmt.Sprintf("NVML error %d", int32(ret))
+}
 
 func text(b []uint8) string {
 	if i := slices.Index(b, 0); i >= 0 {

@@ -14,7 +14,10 @@ import (
 
 // Whatever this machine has, looking is no error.
 func TestThisMachine(t *testing.T) {
-	devices, note, err := Survey()
+	c := New(Options{})
+	defer c.Close()
+	f, err := c.Look()
+	devices, note := f.Devices, f.Note
 	if err != nil || note == "" {
 		t.Fatalf("%v, note %q", err, note)
 	}
@@ -22,6 +25,12 @@ func TestThisMachine(t *testing.T) {
 		t.Errorf("note %q", note)
 	}
 	t.Log(note, devices)
+}
+
+// survey is a first look at a recorded server.
+func survey(s *dgxa100.Server) ([]sdk.Device, string, error) {
+	f, err := New(Options{lib: s}).Look()
+	return f.Devices, f.Note, err
 }
 
 func device(s *dgxa100.Server, i int) *dgxa100.Device { return s.Devices[i].(*dgxa100.Device) }
@@ -57,7 +66,6 @@ func TestHealth(t *testing.T) {
 		{"broken", func(d *dgxa100.Device) {
 			d.GetRemappedRowsFunc = func() (int, int, bool, bool, nvml.Return) { return 0, 1, true, true, nvml.SUCCESS }
 		}, "replace the card"},
-		{"partitioned", func(d *dgxa100.Device) { d.MigMode = nvml.DEVICE_MIG_ENABLE }, "MIG"},
 		{"memory", func(d *dgxa100.Device) {
 			d.GetMemoryInfoFunc = func() (nvml.Memory, nvml.Return) { return nvml.Memory{}, nvml.ERROR_GPU_IS_LOST }
 		}, "memory cannot be read"},
@@ -84,7 +92,7 @@ func TestHealth(t *testing.T) {
 func TestLinks(t *testing.T) {
 	s := dgxa100.New()
 	bus := func(i int) (p nvml.PciInfo) {
-		copy(p.BusId[:], fmt.Sprintf("0000:%02d:00.0", i))
+		copy(p.BusId[:], fmt.Sprintf("00000000:%02d:00.0", i))
 		return p
 	}
 	links := map[int][]int{0: {1}, 1: {0, 2}, 2: {1}, 4: {5}, 5: {4}, 6: {-1}, 7: {-1, -1}}

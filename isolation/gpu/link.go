@@ -6,31 +6,83 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 )
 
+// nvlink and pcie begin the names of groups.
+const (
+	nvlink = "nvlink-"
+	pcie   = "pcie-"
+)
+
+// sets are disjoint sets of cards, by their numbers.
+type sets struct {
+	of     []int // of each card: a card of its set, at last itself
+	joined []bool
+}
+
+func newSets(n int) *sets {
+	s := &sets{make([]int, n), make([]bool, n)}
+	for i := range s.of {
+		s.of[i] = i
+	}
+	return s
+}
+
+func (s *sets) root(i int) int {
+	for s.of[i] != i {
+		i = s.of[i]
+	}
+	return i
+}
+
+func (s *sets) join(a, b int) {
+	s.joined[a], s.joined[b] = true, true
+	a, b = s.root(a), s.root(b)
+	s.of[max(a, b)] = min(a, b)
+}
+
+// name calls the sets by prefix and a number, in the order of the cards. A card
+// that is alone, or has a name already, gets none.
+func (s *sets) name(cards []*card, prefix string) {
+	names := map[int]string{}
+	for i, c := range cards {
+		if !s.joined[i] || c.device.Group != "" {
+			continue
+		}
+		r := s.root(i)
+		if names[r] == "" {
+			names[r] = fmt.Sprintf("%s%d", prefix, len(names))
+		}
+		c.device.Group = names[r]
+	}
+}
+
 // group names the sets of cards that reach each other by NVLink, directly, by
-// way of others, or through switches. A card without links is in none.
+// way of others, or through switches; and of the others, those under one PCI
+// Express switch. A card with no such neighbour is in none.
 func group(cards []*card) {
+	byLink(cards)
+	s := newSets(len(cards))
+	for i, a := range cards {
+		for j, b := range cards[:i] {
+			if a.device.Group != "" || b.device.Group != "" {
+				continue
+			}
+			level, ret := ask(func() (nvml.GpuTopologyLevel, nvml.Return) { return a.handle.GetTopologyCommonAncestor(b.handle) })
+			if ret == nvml.SUCCESS && level <= nvml.TOPOLOGY_MULTIPLE {
+				s.join(i, j)
+			}
+		}
+	}
+	s.name(cards, pcie)
+}
+
+func byLink(cards []*card) {
 	byBus := map[string]int{}
 	for i, c := range cards {
-		if c.bus != "" {
-			byBus[c.bus] = i
+		if c.device.Bus != "" {
+			byBus[c.device.Bus] = i
 		}
 	}
-	set := make([]int, len(cards)) // of each card: a card of its set, at last itself
-	linked := make([]bool, len(cards))
-	for i := range set {
-		set[i] = i
-	}
-	root := func(i int) int {
-		for set[i] != i {
-			i = set[i]
-		}
-		return i
-	}
-	join := func(a, b int) {
-		linked[a], linked[b] = true, true
-		a, b = root(a), root(b)
-		set[max(a, b)] = min(a, b)
-	}
+	s := newSets(len(cards))
 	onSwitch := -1
 	for i, c := range cards {
 		for link := range nvml.NVLINK_MAX_LINKS {
@@ -47,25 +99,14 @@ func group(cards []*card) {
 				if onSwitch < 0 {
 					onSwitch = i
 				}
-				join(i, onSwitch)
+				s.join(i, onSwitch)
 				continue
 			}
 			far, ret := ask(func() (nvml.PciInfo, nvml.Return) { return c.handle.GetNvLinkRemotePciInfo(link) })
-			if j, ok := byBus[text(far.BusId[:])]; ret == nvml.SUCCESS && ok && j != i {
-				join(i, j)
+			if j, ok := byBus[bus(text(far.BusId[:]))]; ret == nvml.SUCCESS && ok && j != i {
+				s.join(i, j)
 			}
 		}
 	}
-	// Numbered in the order of the cards.
-	names := map[int]string{}
-	for i, c := range cards {
-		if !linked[i] {
-			continue
-		}
-		r := root(i)
-		if names[r] == "" {
-			names[r] = fmt.Sprintf("nvlink-%d", len(names))
-		}
-		c.device.Group = names[r]
-	}
+	s.name(cards, nvlink)
 }
