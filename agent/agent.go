@@ -33,8 +33,13 @@ import (
 
 // Images gets images onto the node; *image.Store is the one.
 type Images interface {
-	// Resolve returns the image, unpacked. Errors: *image.Error.
+	// Resolve returns the image, unpacked; image.WithProgress hears how far it
+	// is. Errors: *image.Error.
 	Resolve(ctx context.Context, ref string) (*image.Image, error)
+	// ResolveModule returns the file of the WebAssembly module that ref names,
+	// which is "file:/PATH" or an artifact, and what Sweep knows it by. Errors:
+	// *image.Error.
+	ResolveModule(ctx context.Context, ref string) (path string, d sdk.Digest, err error)
 	// Sweep removes what is neither in use nor was asked for within age.
 	Sweep(inUse []sdk.Digest, age time.Duration) (layers int, err error)
 }

@@ -76,6 +76,14 @@ func (i *images) Resolve(ctx context.Context, ref string) (*image.Image, error) 
 		Config: oci.Config{Entrypoint: []string{"/bin/hello"}, Env: []string{"A=1"}, StopSignal: "SIGTERM"}}, nil
 }
 
+func (i *images) ResolveModule(ctx context.Context, ref string) (string, sdk.Digest, error) {
+	img, err := i.Resolve(ctx, ref)
+	if err != nil {
+		return "", "", err
+	}
+	return "/module.wasm", img.Digest, nil
+}
+
 func (i *images) Sweep([]sdk.Digest, time.Duration) (int, error) { return 0, nil }
 
 // rig is one agent with a scripted server, over TLS on loopback.

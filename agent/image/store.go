@@ -6,6 +6,7 @@
 //	layers/HEX     an unpacked layer, named by the digest of its blob; whiteouts
 //	               are in overlayfs's own form, so layers stack as they are
 //	images/HEX     what a manifest came to: configuration and layers, as JSON
+//	modules/HEX    a WebAssembly module, named by its digest
 //	tmp/           what is being unpacked; emptied at start
 //
 // A name in layers or images appears in one rename after its content is on
@@ -48,6 +49,8 @@ type Image struct {
 	Config oci.Config   `json:"config"`
 	// Layers are the unpacked layers on this node, lowest first.
 	Layers []string `json:"-"`
+	// Module is the WebAssembly module it is instead of layers.
+	Module sdk.Digest `json:"module,omitempty"`
 }
 
 // Store keeps unpacked images in one folder. Its methods may be called
@@ -75,7 +78,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := os.RemoveAll(filepath.Join(dir, "tmp")); err != nil {
 		return nil, classify(err, "clear half-unpacked layers")
 	}
-	for _, sub := range []string{"layers", "images", "tmp"} {
+	for _, sub := range []string{"layers", "images", "modules", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o711); err != nil {
 			return nil, classify(err, "make the image store")
 		}
@@ -86,6 +89,16 @@ func Open(dir string, o Options) (*Store, error) {
 // Resolve returns the image ref names, unpacked on this node. Layers that are
 // here already are not read again. Errors: *Error.
 func (s *Store) Resolve(ctx context.Context, ref string) (*Image, error) {
+	img, err := s.resolve(ctx, ref)
+	if err == nil && img.Module != "" {
+		return nil, failf(sdk.ReasonInvalidTemplate, sdk.Invalid, "%s is a WebAssembly module, not a container's image", ref).
+			fix("run it with run: wasm: module")
+	}
+	return img, err
+}
+
+// resolve returns the image or artifact, its content on this node.
+func (s *Store) resolve(ctx context.Context, ref string) (*Image, error) {
 	r, err := ParseRef(ref)
 	if err != nil {
 		return nil, err
@@ -105,29 +118,43 @@ func (s *Store) Resolve(ctx context.Context, ref string) (*Image, error) {
 	if img, ok := s.known(digest); ok {
 		return img, s.touch(img)
 	}
-	raw, err := readMeta(ctx, src, m.Config, false)
+	img := &Image{Digest: digest}
+	if len(m.Layers) == 1 && m.Layers[0].MediaType == oci.TypeWasm {
+		err = s.fetchModule(ctx, src, m, img)
+	} else {
+		err = s.fetchLayers(ctx, src, m, img)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return img, s.note(img)
+}
+
+// fetchLayers gets the configuration and the layers of an image.
+func (s *Store) fetchLayers(ctx context.Context, src source, m *oci.Manifest, img *Image) error {
+	raw, err := readMeta(ctx, src, m.Config, false)
+	if err != nil {
+		return err
+	}
 	var conf oci.Image
 	if err := json.Unmarshal(raw, &conf); err != nil {
-		return nil, invalid("configuration %s: %v", m.Config.Digest, err)
+		return invalid("configuration %s: %v", m.Config.Digest, err)
 	}
 	if len(conf.RootFS.DiffIDs) != len(m.Layers) {
-		return nil, invalid("manifest %s has %d layers, its configuration %d", digest, len(m.Layers), len(conf.RootFS.DiffIDs))
+		return invalid("manifest %s has %d layers, its configuration %d", img.Digest, len(m.Layers), len(conf.RootFS.DiffIDs))
 	}
-	img := &Image{Digest: digest, Config: conf.Config}
+	img.Config = conf.Config
 	for i, d := range m.Layers {
 		if !oci.ValidDigest(d.Digest) {
-			return nil, invalid("layer %d: %q is no sha256 digest", i, d.Digest)
+			return invalid("layer %d: %q is no sha256 digest", i, d.Digest)
 		}
 		if err := s.layer(ctx, src, d, conf.RootFS.DiffIDs[i]); err != nil {
-			return nil, err
+			return err
 		}
 		img.Blobs = append(img.Blobs, d.Digest)
 		img.Layers = append(img.Layers, s.layerDir(d.Digest))
 	}
-	return img, s.note(img)
+	return nil
 }
 
 func hexOf(d sdk.Digest) string { return strings.TrimPrefix(string(d), "sha256:") }
@@ -157,6 +184,11 @@ func (s *Store) known(d sdk.Digest) (*Image, bool) {
 			return nil, false
 		}
 		img.Layers = append(img.Layers, s.layerDir(b))
+	}
+	if img.Module != "" {
+		if _, err := os.Stat(s.moduleFile(img.Module)); err != nil {
+			return nil, false
+		}
 	}
 	return img, true
 }

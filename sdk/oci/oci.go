@@ -26,7 +26,16 @@ const (
 	// What other tools name the same shapes.
 	TypeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
 	TypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+
+	// TypeWasm is the media type of a layer that is a WebAssembly module.
+	TypeWasm = "application/wasm"
+	// TypeEmpty is the configuration of an artifact that has none; its content
+	// is EmptyJSON.
+	TypeEmpty = "application/vnd.oci.empty.v1+json"
 )
+
+// EmptyJSON is the content of a configuration of TypeEmpty.
+const EmptyJSON = "{}"
 
 // AnnotationTag names a manifest in a layout's index.
 const AnnotationTag = "org.opencontainers.image.ref.name"
@@ -50,6 +59,8 @@ type Descriptor struct {
 	Size        int64             `json:"size"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Platform    *Platform         `json:"platform,omitempty"`
+	// ArtifactType says in a list of referrers what refers.
+	ArtifactType string `json:"artifactType,omitempty"`
 }
 
 // Index lists manifests.
@@ -61,10 +72,15 @@ type Index struct {
 
 // Manifest is one image: its configuration and its layers, lowest first.
 type Manifest struct {
-	SchemaVersion int          `json:"schemaVersion"`
-	MediaType     string       `json:"mediaType,omitempty"`
-	Config        Descriptor   `json:"config"`
-	Layers        []Descriptor `json:"layers"`
+	SchemaVersion int    `json:"schemaVersion"`
+	MediaType     string `json:"mediaType,omitempty"`
+	// ArtifactType is what it is when it is no image.
+	ArtifactType string       `json:"artifactType,omitempty"`
+	Config       Descriptor   `json:"config"`
+	Layers       []Descriptor `json:"layers"`
+	// Subject is the manifest that this one says something about.
+	Subject     *Descriptor       `json:"subject,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Image is the configuration blob.
