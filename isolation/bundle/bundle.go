@@ -10,7 +10,6 @@
 package bundle
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -28,10 +27,8 @@ type Host struct {
 	// Sys is a mount of the host's /sys with nothing mounted in it. It is what
 	// a container with user ids of its own sees in the host's network.
 	Sys string
-	// Unified: the machine has cgroup v2.
-	Unified bool
-	// LimitsSwap: the memory controller can limit swap.
-	LimitsSwap bool
+	// Limiter is what the machine can limit.
+	Limiter
 	// IDs are the host ids that the container's ids from 0 on are mapped to.
 	// Size 0: no user namespace.
 	IDs IDRange
@@ -51,16 +48,6 @@ type User struct {
 	Groups   []uint32 // supplementary
 }
 
-// DefaultPids is how many processes a task may have that says nothing.
-const DefaultPids = 1024
-
-// period of the CPU limit in microseconds, and the least quota in it that the
-// kernel takes.
-const (
-	period   = 100_000
-	minQuota = 1000
-)
-
 // Spec returns the OCI specification of the container for p, a program of s, run
 // by user on host. Errors: a fault of kind Invalid for what no container can be
 // made of.
@@ -70,9 +57,9 @@ func Spec(s *isolation.Spec, p *isolation.Program, user User, h Host) (*specs.Sp
 	}
 	caps := capabilities(p.Capabilities)
 	none := []string{}
-	pids := s.Limits.Pids
-	if pids <= 0 {
-		pids = DefaultPids
+	rlimits, _, err := Rlimits(s.ID, s.Limits.Rlimits, h.Limiter)
+	if err != nil {
+		return nil, err
 	}
 	cwd := p.WorkDir
 	if cwd == "" {
@@ -93,6 +80,7 @@ func Spec(s *isolation.Spec, p *isolation.Program, user User, h Host) (*specs.Sp
 				// it was granted when it is executed.
 				Inheritable: grantedTo(user, caps, none), Ambient: grantedTo(user, caps, none),
 			},
+			Rlimits:         rlimits,
 			NoNewPrivileges: true,
 		},
 		Mounts: mounts(s, h),
@@ -101,13 +89,12 @@ func Spec(s *isolation.Spec, p *isolation.Program, user User, h Host) (*specs.Sp
 			Namespaces:    namespaces(s, h),
 			MaskedPaths:   slices.Clone(maskedPaths),
 			ReadonlyPaths: slices.Clone(readonlyPaths),
+			// Limits are not here but in Settings: they change while it runs.
 			Resources: &specs.LinuxResources{
 				Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},
-				Pids:    &specs.LinuxPids{Limit: &pids},
 			},
 		},
 	}
-	limits(spec.Linux.Resources, s, h)
 	if h.IDs.Size > 0 {
 		m := []specs.LinuxIDMapping{{ContainerID: 0, HostID: h.IDs.First, Size: h.IDs.Size}}
 		spec.Linux.UIDMappings, spec.Linux.GIDMappings = m, slices.Clone(m)
@@ -157,33 +144,6 @@ func check(s *isolation.Spec, p *isolation.Program, user User, h Host) error {
 		}
 	}
 	return nil
-}
-
-// limits fills in what the task may use.
-func limits(r *specs.LinuxResources, s *isolation.Spec, h Host) {
-	cpu := &specs.LinuxCPU{}
-	if h.Unified {
-		// Written as it is: runc's own conversion from shares is not linear.
-		r.Unified = map[string]string{"cpu.weight": fmt.Sprint(min(max(s.Limits.CPUWeight/10, 1), 10_000))}
-	} else {
-		shares := uint64(min(max(s.Limits.CPUWeight*1024/1000, 2), 262_144))
-		cpu.Shares = &shares
-	}
-	if s.Limits.CPUQuota > 0 {
-		quota, p := max(s.Limits.CPUQuota*period/1000, minQuota), uint64(period)
-		cpu.Quota, cpu.Period = &quota, &p
-	}
-	r.CPU = cpu
-	if s.Limits.Memory > 0 {
-		limit := s.Limits.Memory
-		r.Memory = &specs.LinuxMemory{Limit: &limit}
-		if h.LimitsSwap {
-			// Memory and swap together: a task at its limit is not to be
-			// slowed by the disk instead of ended.
-			both := limit
-			r.Memory.Swap = &both
-		}
-	}
 }
 
 func namespaces(s *isolation.Spec, h Host) []specs.LinuxNamespace {

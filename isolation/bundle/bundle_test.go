@@ -26,8 +26,8 @@ func base() *isolation.Spec {
 }
 
 func TestGolden(t *testing.T) {
-	v1 := Host{Root: "/root", Cgroup: "drupe/hello.4f", LimitsSwap: true}
-	v2 := Host{Root: "/root", Cgroup: "drupe/hello.4f", Unified: true, Sys: "/sys-alone", IDs: IDRange{300000, 65536}, Files: []string{"/etc/resolv.conf"}}
+	v1 := Host{Root: "/root", Cgroup: "drupe/hello.4f", Limiter: Limiter{Rlimits: map[string]uint64{"nofile": 20000}}}
+	v2 := Host{Root: "/root", Cgroup: "drupe/hello.4f", Limiter: Limiter{Unified: true}, Sys: "/sys-alone", IDs: IDRange{300000, 65536}, Files: []string{"/etc/resolv.conf"}}
 	tests := []struct {
 		name string
 		edit func(*isolation.Spec)
@@ -35,8 +35,9 @@ func TestGolden(t *testing.T) {
 		host Host
 	}{
 		{"least", func(*isolation.Spec) {}, User{}, v1},
-		{"limits-v1", func(s *isolation.Spec) { s.Limits.CPUQuota, s.Limits.Memory, s.Limits.Pids = 250, 64<<20, 16 }, User{}, v1},
-		{"limits-v2", func(s *isolation.Spec) { s.Limits.CPUQuota, s.Limits.Memory, s.Limits.Pids = 1, 64<<20, 16 }, User{}, v2},
+		{"rlimits", func(s *isolation.Spec) {
+			s.Limits.Rlimits = []sdk.Rlimit{{Name: "nofile", Soft: 1024, Hard: 65536}, {Name: "core", Soft: -1, Hard: -1}}
+		}, User{}, v1},
 		{"user-and-capability", func(s *isolation.Spec) {
 			s.Program.Capabilities, s.Program.ReadOnly = []string{"NET_BIND_SERVICE"}, true
 		},
@@ -111,6 +112,7 @@ func TestRefused(t *testing.T) {
 		{"zero byte", func(s *isolation.Spec) { s.Program.Args = []string{"a", "b\x00c"} }, User{}, "zero byte"},
 		{"no variable", func(s *isolation.Spec) { s.Program.Env = []string{"=x"} }, User{}, "NAME=value"},
 		{"user out of range", func(*isolation.Spec) {}, User{UID: 65536}, "not below 65536"},
+		{"rlimit", func(s *isolation.Spec) { s.Limits.Rlimits = []sdk.Rlimit{{Name: "RLIMIT_CPU"}} }, User{}, "no rlimit"},
 		{"capability", func(s *isolation.Spec) { s.Program.Capabilities = []string{"CAP_KILL"} }, User{}, "no capability"},
 	}
 	for _, tt := range tests {

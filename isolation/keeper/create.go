@@ -9,7 +9,6 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/opencontainers/cgroups"
 	devices "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -36,7 +35,11 @@ func (k *keeper) create(s *isolation.Spec) error {
 		return explain(s.ID, err)
 	}
 	k.publish(t)
-	go t.finish(k.tell)
+	k.protect()
+	go func() {
+		t.finish(k.tell)
+		k.protect()
+	}()
 	return nil
 }
 
@@ -78,14 +81,20 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 		return err
 	}
 
+	if err := k.bound(s.ID, k.cgroup+"/"+string(s.ID), &s.Limits); err != nil {
+		removeCgroups(paths)
+		return err
+	}
 	out, theirs, err := newOutput()
 	if err != nil {
+		removeCgroups(paths)
 		return err
 	}
 	t.ctr, err = libcontainer.Create(k.runcDir, string(s.ID), config)
 	if err != nil {
 		out.close()
 		closeAll(theirs)
+		removeCgroups(paths)
 		return err
 	}
 	t.proc = process(spec, theirs)
@@ -164,6 +173,9 @@ func process(spec *specs.Spec, out [2]*os.File) *libcontainer.Process {
 		Stdout: out[0], Stderr: out[1],
 		Init: true,
 	}
+	for _, r := range spec.Process.Rlimits {
+		p.Rlimits = append(p.Rlimits, configs.Rlimit{Type: bundle.RlimitNumbers[r.Type], Hard: r.Hard, Soft: r.Soft})
+	}
 	for _, g := range spec.Process.User.AdditionalGids {
 		p.AdditionalGroups = append(p.AdditionalGroups, int(g))
 	}
@@ -174,7 +186,7 @@ func process(spec *specs.Spec, out [2]*os.File) *libcontainer.Process {
 func (k *keeper) host(root string, id sdk.TaskID) bundle.Host {
 	h := bundle.Host{
 		Root: root, Sys: filepath.Join(filepath.Dir(root), sysMount), Cgroup: k.cgroup + "/" + string(id),
-		Unified: cgroups.IsCgroup2UnifiedMode(), LimitsSwap: k.swap, IDs: k.roots.ids,
+		Limiter: k.limiter, IDs: k.roots.ids,
 	}
 	for _, f := range []string{"/etc/resolv.conf", "/etc/hosts"} {
 		if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() {
@@ -205,6 +217,10 @@ func (k *keeper) clamp(id sdk.TaskID, p *isolation.Program) *isolation.Program {
 // explain turns what a start failed with into a fault and the task's reason.
 func explain(id sdk.TaskID, err error) error {
 	var f *sdk.Fault
+	var ie *isolation.Error
+	if errors.As(err, &ie) {
+		return ie
+	}
 	if errors.As(err, &f) {
 		reason := sdk.ReasonStartFailed
 		if f.Kind == sdk.Invalid {

@@ -29,7 +29,7 @@ type keeper struct {
 	state, tasksDir, runcDir string
 	build, boot, cgroup      string
 	parents                  []map[string]string // every cgroup that containers were ever put below
-	swap                     bool
+	limiter                  bundle.Limiter
 	capabilities             map[string]bool // the machine's own root's
 	roots                    *roots
 	degraded                 []string
@@ -60,8 +60,11 @@ func newKeeper(o options, exits *watcher) (*keeper, error) {
 	if err := k.rememberParent(parent); err != nil {
 		return nil, err
 	}
-	k.swap = limitsSwap(parent)
-	if !k.swap {
+	if _, err := makeCgroup(k.cgroup); err != nil {
+		return nil, err
+	}
+	k.limiter = limiter(o.state, "/sys", parent)
+	if !k.limiter.LimitsSwap {
 		k.degraded = append(k.degraded, "memory limits do not cover swap: the kernel does not count it")
 	}
 	k.capabilities = ownCapabilities()

@@ -149,6 +149,15 @@ func (s *server) answer(op byte, body []byte) (any, error) {
 			return nil, err
 		}
 		return s.k.usage(q.IDs), nil
+	case runc.OpUpdate:
+		var c runc.Change
+		if err := runc.Parse(body, &c); err != nil {
+			return nil, err
+		}
+		if c.Limits == nil {
+			return nil, sdk.Errorf(sdk.Invalid, "keeper", "no limits are given")
+		}
+		return nil, s.k.update(c.ID, c.Limits)
 	case runc.OpStart, runc.OpSignal, runc.OpRemove:
 		if err := runc.Parse(body, &t); err != nil {
 			return nil, err

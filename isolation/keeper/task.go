@@ -27,6 +27,9 @@ type task struct {
 	ended  <-chan struct{} // the first process has
 	closed chan struct{}   // its exit is recorded
 
+	// changing is held while limits are changed, one change after the other.
+	changing sync.Mutex
+
 	mu   sync.Mutex
 	rec  record
 	exit *isolation.Exit
