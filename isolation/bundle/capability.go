@@ -1,5 +1,10 @@
 package bundle
 
+import (
+	"maps"
+	"slices"
+)
+
 // known are the names that Spec.Capabilities may hold.
 var known = map[string]bool{
 	"CHOWN": true, "DAC_OVERRIDE": true, "DAC_READ_SEARCH": true, "FOWNER": true,
@@ -32,3 +37,7 @@ func grantedTo(u User, caps, none []string) []string {
 	}
 	return caps
 }
+
+// Capabilities returns the names of all capabilities that can be granted,
+// sorted.
+func Capabilities() []string { return slices.Sorted(maps.Keys(known)) }
