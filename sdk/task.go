@@ -117,9 +117,11 @@ type Task struct {
 	Devices []DeviceBinding `json:"devices,omitempty" msg:"v,omitempty"`
 	Created Time            `json:"created" msg:"c"`
 
-	Goal       Goal       `json:"goal" msg:"o"`
-	GoalReason Reason     `json:"goal_reason,omitempty" msg:"w,omitempty"` // why GoalStop
-	Status     TaskStatus `json:"status" msg:"s"`
+	Goal       Goal   `json:"goal" msg:"o"`
+	GoalReason Reason `json:"goal_reason,omitempty" msg:"w,omitempty"` // why GoalStop
+	// GoalMessage says more of it, for people.
+	GoalMessage string     `json:"goal_message,omitempty" msg:"y,omitempty"`
+	Status      TaskStatus `json:"status" msg:"s"`
 	// Unreachable: the node is, so Status is the last that was heard.
 	Unreachable bool `json:"unreachable,omitempty" msg:"l,omitempty"`
 }

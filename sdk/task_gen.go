@@ -66,8 +66,8 @@ func (z Health) Msgsize() (s int) {
 func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(15)
-	var zb0001Mask uint16 /* 15 bits */
+	zb0001Len := uint32(16)
+	var zb0001Mask uint16 /* 16 bits */
 	_ = zb0001Mask
 	if z.Tag == "" {
 		zb0001Len--
@@ -81,12 +81,16 @@ func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x200
 	}
+	if z.GoalMessage == "" {
+		zb0001Len--
+		zb0001Mask |= 0x2000
+	}
 	if z.Unreachable == false {
 		zb0001Len--
-		zb0001Mask |= 0x4000
+		zb0001Mask |= 0x8000
 	}
 	// variable map header, size zb0001Len
-	o = append(o, 0x80|uint8(zb0001Len))
+	o = msgp.AppendMapHeader(o, zb0001Len)
 
 	// skip if no fields are to be emitted
 	if zb0001Len != 0 {
@@ -181,6 +185,11 @@ func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 			err = msgp.WrapError(err, "GoalReason")
 			return
 		}
+		if (zb0001Mask & 0x2000) == 0 { // if not omitted
+			// string "y"
+			o = append(o, 0xa1, 0x79)
+			o = msgp.AppendString(o, z.GoalMessage)
+		}
 		// string "s"
 		o = append(o, 0xa1, 0x73)
 		o, err = z.Status.MarshalMsg(o)
@@ -188,7 +197,7 @@ func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 			err = msgp.WrapError(err, "Status")
 			return
 		}
-		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
 			// string "l"
 			o = append(o, 0xa1, 0x6c)
 			o = msgp.AppendBool(o, z.Unreachable)
@@ -323,6 +332,12 @@ func (z *Task) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "GoalReason")
 				return
 			}
+		case "y":
+			z.GoalMessage, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "GoalMessage")
+				return
+			}
 		case "s":
 			bts, err = z.Status.UnmarshalMsg(bts)
 			if err != nil {
@@ -349,7 +364,7 @@ func (z *Task) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Task) Msgsize() (s int) {
-	s = 1 + 2 + z.ID.Msgsize() + 2 + z.Ref.Msgsize() + 2 + z.Plugin.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Demand) + 2 + msgp.StringPrefixSize + len(z.Tag) + 2 + z.Role.Msgsize() + 2 + z.Node.Msgsize() + 2 + z.Resources.Msgsize() + 2 + msgp.ArrayHeaderSize
+	s = 3 + 2 + z.ID.Msgsize() + 2 + z.Ref.Msgsize() + 2 + z.Plugin.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Demand) + 2 + msgp.StringPrefixSize + len(z.Tag) + 2 + z.Role.Msgsize() + 2 + z.Node.Msgsize() + 2 + z.Resources.Msgsize() + 2 + msgp.ArrayHeaderSize
 	for za0001 := range z.Ports {
 		s += z.Ports[za0001].Msgsize()
 	}
@@ -357,7 +372,7 @@ func (z *Task) Msgsize() (s int) {
 	for za0002 := range z.Devices {
 		s += z.Devices[za0002].Msgsize()
 	}
-	s += 2 + z.Created.Msgsize() + 2 + msgp.Uint8Size + 2 + z.GoalReason.Msgsize() + 2 + z.Status.Msgsize() + 2 + msgp.BoolSize
+	s += 2 + z.Created.Msgsize() + 2 + msgp.Uint8Size + 2 + z.GoalReason.Msgsize() + 2 + msgp.StringPrefixSize + len(z.GoalMessage) + 2 + z.Status.Msgsize() + 2 + msgp.BoolSize
 	return
 }
 

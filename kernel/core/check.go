@@ -29,6 +29,9 @@ func (s *State) Check() error {
 	if err := s.checkPorts(); err != nil {
 		return err
 	}
+	if err := s.checkDevices(); err != nil {
+		return err
+	}
 	return s.checkTables()
 }
 

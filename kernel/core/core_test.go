@@ -178,6 +178,25 @@ var constraintsOf = [][]sdk.Constraint{
 	{{Attribute: "rack", Operator: sdk.OpGroupBy, Value: "2"}}, {{Attribute: "node", Operator: sdk.OpMaxPer, Value: "2"}},
 }
 
+// devices are those of a machine that loses one now and then.
+func (w *world) devices() []sdk.Device {
+	var out []sdk.Device
+	for i := range 4 {
+		d := sdk.Device{ID: fmt.Sprintf("dev-%d", i), Kind: "gpu", Resource: sdk.GPUs, Group: fmt.Sprintf("g%d", i/2), Healthy: true, NUMA: -1}
+		if i == 3 {
+			d.Shared, d.Resource = true, "gpus-shared"
+		}
+		switch rapid.IntRange(0, 9).Draw(w.t, "fate") {
+		case 0:
+			d.Healthy, d.Detail = false, "XID 79"
+		case 1:
+			continue
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
 // step does one random thing.
 func (w *world) step() {
 	t := w.t
@@ -189,7 +208,7 @@ func (w *world) step() {
 	commit := func(actions ...sdk.Action) FrameworkCommit {
 		return FrameworkCommit{Plugin: "svc", Generation: gen, Consumed: consumed, Actions: actions}
 	}
-	switch pick(11, "what") {
+	switch pick(12, "what") {
 	case 0:
 		i := pick(4, "node")
 		var tasks []sdk.TaskStatus
@@ -198,7 +217,11 @@ func (w *world) step() {
 				tasks = append(tasks, v.Status)
 			}
 		}
-		w.apply(connect(i, int64(pick(4, "cpus"))*1000, int64(pick(4, "mem"))<<30, tasks))
+		c := connect(i, int64(pick(4, "cpus"))*1000, int64(pick(4, "mem"))<<30, tasks)
+		if i > 1 {
+			c.Connect.Machine.Devices = w.devices()
+		}
+		w.apply(c)
 	case 1:
 		w.apply(declare(fmt.Sprintf("s%d", pick(3, "doc")), roles[pick(4, "role")], fmt.Sprintf(`{"v":%d}`, pick(3, "v"))))
 	case 2, 3:
@@ -206,6 +229,13 @@ func (w *world) step() {
 			Role: roles[pick(4, "role")], Count: int64(pick(4, "count")), Resources: sdk.R(int64(pick(20, "c"))*100, int64(pick(8, "m"))<<28),
 			Constraints: constraintsOf[pick(len(constraintsOf), "constraint")]}
 		w.loose = w.loose || len(d.Constraints) > 0 && d.Constraints[0].Operator != sdk.OpIs
+		switch pick(8, "devices") {
+		case 0:
+			d.Resources = d.Resources.With(sdk.GPUs, int64(pick(3, "gpus"))*1000)
+		case 1:
+			d.Resources = d.Resources.With("gpus-shared", int64(pick(4, "shared"))*250)
+			w.loose = true // pieces that fit in one order do not in another
+		}
 		if pick(3, "elastic") > 0 {
 			d.Template = &sdk.Template{Run: sdk.Run{Container: &sdk.Container{Image: "x"}}, Resources: d.Resources,
 				Ports: []sdk.PortRequest{{Name: "a", Host: uint16(1000 * pick(2, "port"))}}}
@@ -243,6 +273,12 @@ func (w *world) step() {
 		}
 		w.apply(Command{Apply: &ApplyDocuments{Documents: []Declared{{Ref: sdk.Ref{Kind: "node", Name: fmt.Sprintf("n%d", i)}, IsNode: &c,
 			Body: sdk.RawJSON("{}"), Digest: sdk.Digest(fmt.Sprint(c))}}}})
+	case 11:
+		if n := w.s.nodeByID[sdk.NodeID(fmt.Sprintf("id-%d", 2+pick(2, "node")))]; n != nil && n.Liveness == sdk.NodeUp {
+			m := n.Machine
+			m.Devices = w.devices()
+			w.apply(Command{Machine: &SetMachine{Node: n.ID, Machine: m}})
+		}
 	case 10:
 		for _, t := range w.s.sortedTasks() {
 			if t.state.Terminal() {

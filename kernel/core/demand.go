@@ -113,8 +113,8 @@ func (s *State) checkDemand(p *sdk.Plugin, d *sdk.Demand) *sdk.Fault {
 
 // checkTemplate proves that a template can run at all.
 func checkTemplate(subject string, t *sdk.Template) *sdk.Fault {
-	if t.Run.Container == nil {
-		return sdk.Errorf(sdk.Invalid, subject, "the template runs nothing")
+	if n := count(t.Run.Container != nil, t.Run.Process != nil, t.Run.Wasm != nil); n != 1 {
+		return sdk.Errorf(sdk.Invalid, subject, "the template runs %d things; it must be one container, process or module", n)
 	}
 	seen := map[string]bool{}
 	for _, p := range t.Ports {
@@ -123,21 +123,44 @@ func checkTemplate(subject string, t *sdk.Template) *sdk.Fault {
 		}
 		seen[p.Name] = true
 	}
-	for _, c := range t.Checks {
-		port := ""
-		switch {
-		case c.HTTP != nil && c.TCP == nil:
-			port = c.HTTP.Port
-		case c.TCP != nil && c.HTTP == nil:
-			port = c.TCP.Port
-		default:
-			return sdk.Errorf(sdk.Invalid, subject, "check %q is neither http nor tcp", c.Name)
+	for i := range t.Checks {
+		c := &t.Checks[i]
+		if count(c.HTTP != nil, c.HTTPS != nil, c.TCP != nil, c.GRPC != nil, c.Command != nil) != 1 {
+			return sdk.Errorf(sdk.Invalid, subject, "check %q must be exactly one of http, https, tcp, grpc and command", c.Name)
 		}
-		if !seen[port] {
+		if c.Command != nil {
+			continue
+		}
+		if port := checkedPort(c); !seen[port] {
 			return sdk.Errorf(sdk.Invalid, subject, "check %q asks for port %q, which is not declared", c.Name, port)
 		}
 	}
 	return nil
+}
+
+// checkedPort names the port that a check over the network asks.
+func checkedPort(c *sdk.Check) string {
+	switch {
+	case c.HTTP != nil:
+		return c.HTTP.Port
+	case c.HTTPS != nil:
+		return c.HTTPS.Port
+	case c.TCP != nil:
+		return c.TCP.Port
+	case c.GRPC != nil:
+		return c.GRPC.Port
+	}
+	return ""
+}
+
+// count is how many hold.
+func count(facts ...bool) (n int) {
+	for _, f := range facts {
+		if f {
+			n++
+		}
+	}
+	return n
 }
 
 // dropDemand withdraws a demand.

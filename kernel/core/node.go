@@ -43,7 +43,7 @@ func (s *State) connectNode(c *ConnectNode) (*sdk.Node, *sdk.Fault) {
 	}
 	delete(s.nodeByName, n.Name)
 	s.nodeByName[c.Name] = n
-	s.reattribute(n, func() { n.Name, n.Machine = c.Name, c.Machine })
+	s.reattribute(n, func() { n.Name, n.Machine = c.Name, counted(c.Machine) })
 	s.setNodeCapacity(n)
 	settings := s.settings[n.Name]
 	s.reserve(n, settings.Reservations) // what does not fit now stays as it was
@@ -51,6 +51,7 @@ func (s *State) connectNode(c *ConnectNode) (*sdk.Node, *sdk.Fault) {
 	s.goLive(n, sdk.NodeUp)
 	s.lostTasks(n, c.Tasks)
 	s.statuses(n, c.Tasks)
+	s.loseDevices(n)
 	s.tell(sdk.Event{Kind: kind, Node: s.copyNode(n)})
 	s.changes.Room = true
 	return s.copyNode(n), nil
@@ -70,7 +71,7 @@ func checkMachine(name string, m *sdk.Machine) *sdk.Fault {
 			return sdk.Errorf(sdk.Invalid, "node/"+name, "it claims to have %s of %s", sdk.FormatQuantity(q.Name, q.Value), q.Name)
 		}
 	}
-	return nil
+	return checkDevices(name, m)
 }
 
 // lostTasks ends tasks that the node had begun and no longer knows: its disk
@@ -108,8 +109,9 @@ func (s *State) setMachine(c *SetMachine) *sdk.Fault {
 	if f := checkMachine(n.Name, &c.Machine); f != nil {
 		return f
 	}
-	s.reattribute(n, func() { n.Machine = c.Machine })
+	s.reattribute(n, func() { n.Machine = counted(c.Machine) })
 	s.setNodeCapacity(n)
+	s.loseDevices(n)
 	s.tell(sdk.Event{Kind: sdk.EventNodeChanged, Node: s.copyNode(n)})
 	s.changes.Room = true
 	return nil
@@ -211,7 +213,8 @@ func (s *State) goLive(n *node, l sdk.Liveness) {
 	if l == sdk.NodeGone {
 		delete(s.nodeByName, n.Name)
 		n.Machine.Capacity = nil
-		n.Machine.Ports = nil
+		n.Machine.Ports, n.Machine.Devices = nil, nil
+		s.book.NodeChanged(n.row)
 		s.ledger.SetReservations(n.row, nil)
 		s.setNodeCapacity(n)
 	}

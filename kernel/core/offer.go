@@ -165,6 +165,7 @@ func (s *State) accept(a *sdk.AcceptOffer) {
 	delete(s.offers, o.ID)
 	s.ledger.Give(&o.grant)
 	n := s.nodeByID[o.Node]
+	launched := 0
 	for i := range a.Launches {
 		l := &a.Launches[i]
 		shape, _ := s.book.NewShape(o.Plugin, &sdk.Demand{Name: o.Demand, Ref: l.Ref, Role: o.Role,
@@ -173,8 +174,12 @@ func (s *State) accept(a *sdk.AcceptOffer) {
 		if why != sdk.ReasonNone {
 			continue
 		}
+		launched++
 		s.launch(&group{ref: l.Ref, plugin: o.Plugin, demand: o.Demand, tag: l.Tag, role: o.Role,
 			resources: l.Template.Resources, template: &l.Template}, n, p)
+	}
+	if launched == 0 && !o.demand.gone {
+		o.demand.Count++ // nothing of it could be had as the launches wanted it: it still wants one
 	}
 	s.tell(sdk.Event{Kind: sdk.EventOfferEnded, Offer: &o.Offer, Message: "accepted"})
 	s.changes.Room = true

@@ -91,17 +91,19 @@ type DemandRecord struct {
 
 // TaskRecord is one task, by serial.
 type TaskRecord struct {
-	Group       uint32            `msg:"g"` // row in Groups
-	Serial      uint64            `msg:"s"`
-	Node        uint32            `msg:"n"` // row
-	Ports       []sdk.PortBinding `msg:"p"`
-	Parts       []PartRecord      `msg:"a"`
-	Created     sdk.Time          `msg:"c"`
-	Goal        sdk.Goal          `msg:"o"`
-	GoalReason  sdk.Reason        `msg:"w"`
-	Grace       sdk.Duration      `msg:"r"`
-	Unreachable bool              `msg:"u"`
-	Status      sdk.TaskStatus    `msg:"t"`
+	Group       uint32              `msg:"g"` // row in Groups
+	Serial      uint64              `msg:"s"`
+	Node        uint32              `msg:"n"` // row
+	Ports       []sdk.PortBinding   `msg:"p"`
+	Devices     []sdk.DeviceBinding `msg:"d,omitempty"`
+	Parts       []PartRecord        `msg:"a"`
+	Created     sdk.Time            `msg:"c"`
+	Goal        sdk.Goal            `msg:"o"`
+	GoalReason  sdk.Reason          `msg:"w"`
+	GoalMessage string              `msg:"m,omitempty"`
+	Grace       sdk.Duration        `msg:"r"`
+	Unreachable bool                `msg:"u"`
+	Status      sdk.TaskStatus      `msg:"t"`
 }
 
 // PartRecord is what a task or offer took from a reservation.
@@ -197,7 +199,8 @@ func (s *State) snapshotTasks(out *Snapshot) map[*group]uint32 {
 			rows[g] = row
 		}
 		out.Tasks = append(out.Tasks, TaskRecord{Group: row - 1, Serial: t.serial, Node: uint32(t.node.row), Ports: t.placed.Ports,
-			Parts: s.parts(t.placed.Grant.Parts), Created: t.created, Goal: t.goal, GoalReason: t.goalReason, Grace: t.grace,
+			Devices: t.placed.Devices, Parts: s.parts(t.placed.Grant.Parts), Created: t.created, Goal: t.goal,
+			GoalReason: t.goalReason, GoalMessage: t.goalMessage, Grace: t.grace,
 			Unreachable: t.unreachable, Status: t.status()})
 	}
 	return rows

@@ -1799,83 +1799,117 @@ func (z *Snapshot) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *TaskRecord) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 11
-	// string "g"
-	o = append(o, 0x8b, 0xa1, 0x67)
-	o = msgp.AppendUint32(o, z.Group)
-	// string "s"
-	o = append(o, 0xa1, 0x73)
-	o = msgp.AppendUint64(o, z.Serial)
-	// string "n"
-	o = append(o, 0xa1, 0x6e)
-	o = msgp.AppendUint32(o, z.Node)
-	// string "p"
-	o = append(o, 0xa1, 0x70)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Ports)))
-	for za0001 := range z.Ports {
-		o, err = z.Ports[za0001].MarshalMsg(o)
-		if err != nil {
-			err = msgp.WrapError(err, "Ports", za0001)
-			return
-		}
+	// check for omitted fields
+	zb0001Len := uint32(13)
+	var zb0001Mask uint16 /* 13 bits */
+	_ = zb0001Mask
+	if z.Devices == nil {
+		zb0001Len--
+		zb0001Mask |= 0x10
 	}
-	// string "a"
-	o = append(o, 0xa1, 0x61)
-	o = msgp.AppendArrayHeader(o, uint32(len(z.Parts)))
-	for za0002 := range z.Parts {
-		// map header, size 2
-		// string "r"
-		o = append(o, 0x82, 0xa1, 0x72)
-		o, err = z.Parts[za0002].Role.MarshalMsg(o)
-		if err != nil {
-			err = msgp.WrapError(err, "Parts", za0002, "Role")
-			return
+	if z.GoalMessage == "" {
+		zb0001Len--
+		zb0001Mask |= 0x200
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "g"
+		o = append(o, 0xa1, 0x67)
+		o = msgp.AppendUint32(o, z.Group)
+		// string "s"
+		o = append(o, 0xa1, 0x73)
+		o = msgp.AppendUint64(o, z.Serial)
+		// string "n"
+		o = append(o, 0xa1, 0x6e)
+		o = msgp.AppendUint32(o, z.Node)
+		// string "p"
+		o = append(o, 0xa1, 0x70)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Ports)))
+		for za0001 := range z.Ports {
+			o, err = z.Ports[za0001].MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Ports", za0001)
+				return
+			}
+		}
+		if (zb0001Mask & 0x10) == 0 { // if not omitted
+			// string "d"
+			o = append(o, 0xa1, 0x64)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Devices)))
+			for za0002 := range z.Devices {
+				o, err = z.Devices[za0002].MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Devices", za0002)
+					return
+				}
+			}
 		}
 		// string "a"
 		o = append(o, 0xa1, 0x61)
-		o, err = z.Parts[za0002].Amount.MarshalMsg(o)
+		o = msgp.AppendArrayHeader(o, uint32(len(z.Parts)))
+		for za0003 := range z.Parts {
+			// map header, size 2
+			// string "r"
+			o = append(o, 0x82, 0xa1, 0x72)
+			o, err = z.Parts[za0003].Role.MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Parts", za0003, "Role")
+				return
+			}
+			// string "a"
+			o = append(o, 0xa1, 0x61)
+			o, err = z.Parts[za0003].Amount.MarshalMsg(o)
+			if err != nil {
+				err = msgp.WrapError(err, "Parts", za0003, "Amount")
+				return
+			}
+		}
+		// string "c"
+		o = append(o, 0xa1, 0x63)
+		o, err = z.Created.MarshalMsg(o)
 		if err != nil {
-			err = msgp.WrapError(err, "Parts", za0002, "Amount")
+			err = msgp.WrapError(err, "Created")
 			return
 		}
-	}
-	// string "c"
-	o = append(o, 0xa1, 0x63)
-	o, err = z.Created.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Created")
-		return
-	}
-	// string "o"
-	o = append(o, 0xa1, 0x6f)
-	o, err = z.Goal.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Goal")
-		return
-	}
-	// string "w"
-	o = append(o, 0xa1, 0x77)
-	o, err = z.GoalReason.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "GoalReason")
-		return
-	}
-	// string "r"
-	o = append(o, 0xa1, 0x72)
-	o, err = z.Grace.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Grace")
-		return
-	}
-	// string "u"
-	o = append(o, 0xa1, 0x75)
-	o = msgp.AppendBool(o, z.Unreachable)
-	// string "t"
-	o = append(o, 0xa1, 0x74)
-	o, err = z.Status.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Status")
-		return
+		// string "o"
+		o = append(o, 0xa1, 0x6f)
+		o, err = z.Goal.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Goal")
+			return
+		}
+		// string "w"
+		o = append(o, 0xa1, 0x77)
+		o, err = z.GoalReason.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "GoalReason")
+			return
+		}
+		if (zb0001Mask & 0x200) == 0 { // if not omitted
+			// string "m"
+			o = append(o, 0xa1, 0x6d)
+			o = msgp.AppendString(o, z.GoalMessage)
+		}
+		// string "r"
+		o = append(o, 0xa1, 0x72)
+		o, err = z.Grace.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Grace")
+			return
+		}
+		// string "u"
+		o = append(o, 0xa1, 0x75)
+		o = msgp.AppendBool(o, z.Unreachable)
+		// string "t"
+		o = append(o, 0xa1, 0x74)
+		o, err = z.Status.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Status")
+			return
+		}
 	}
 	return
 }
@@ -1935,49 +1969,68 @@ func (z *TaskRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
-		case "a":
+		case "d":
 			var zb0003 uint32
 			zb0003, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Devices")
+				return
+			}
+			if cap(z.Devices) >= int(zb0003) {
+				z.Devices = (z.Devices)[:zb0003]
+			} else {
+				z.Devices = make([]sdk.DeviceBinding, zb0003)
+			}
+			for za0002 := range z.Devices {
+				bts, err = z.Devices[za0002].UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Devices", za0002)
+					return
+				}
+			}
+		case "a":
+			var zb0004 uint32
+			zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Parts")
 				return
 			}
-			if cap(z.Parts) >= int(zb0003) {
-				z.Parts = (z.Parts)[:zb0003]
+			if cap(z.Parts) >= int(zb0004) {
+				z.Parts = (z.Parts)[:zb0004]
 			} else {
-				z.Parts = make([]PartRecord, zb0003)
+				z.Parts = make([]PartRecord, zb0004)
 			}
-			for za0002 := range z.Parts {
-				var zb0004 uint32
-				zb0004, bts, err = msgp.ReadMapHeaderBytes(bts)
+			for za0003 := range z.Parts {
+				var zb0005 uint32
+				zb0005, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
-					err = msgp.WrapError(err, "Parts", za0002)
+					err = msgp.WrapError(err, "Parts", za0003)
 					return
 				}
-				for zb0004 > 0 {
-					zb0004--
+				for zb0005 > 0 {
+					zb0005--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
-						err = msgp.WrapError(err, "Parts", za0002)
+						err = msgp.WrapError(err, "Parts", za0003)
 						return
 					}
 					switch msgp.UnsafeString(field) {
 					case "r":
-						bts, err = z.Parts[za0002].Role.UnmarshalMsg(bts)
+						bts, err = z.Parts[za0003].Role.UnmarshalMsg(bts)
 						if err != nil {
-							err = msgp.WrapError(err, "Parts", za0002, "Role")
+							err = msgp.WrapError(err, "Parts", za0003, "Role")
 							return
 						}
 					case "a":
-						bts, err = z.Parts[za0002].Amount.UnmarshalMsg(bts)
+						bts, err = z.Parts[za0003].Amount.UnmarshalMsg(bts)
 						if err != nil {
-							err = msgp.WrapError(err, "Parts", za0002, "Amount")
+							err = msgp.WrapError(err, "Parts", za0003, "Amount")
 							return
 						}
 					default:
 						bts, err = msgp.Skip(bts)
 						if err != nil {
-							err = msgp.WrapError(err, "Parts", za0002)
+							err = msgp.WrapError(err, "Parts", za0003)
 							return
 						}
 					}
@@ -1999,6 +2052,12 @@ func (z *TaskRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 			bts, err = z.GoalReason.UnmarshalMsg(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "GoalReason")
+				return
+			}
+		case "m":
+			z.GoalMessage, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "GoalMessage")
 				return
 			}
 		case "r":
@@ -2038,9 +2097,13 @@ func (z *TaskRecord) Msgsize() (s int) {
 		s += z.Ports[za0001].Msgsize()
 	}
 	s += 2 + msgp.ArrayHeaderSize
-	for za0002 := range z.Parts {
-		s += 1 + 2 + z.Parts[za0002].Role.Msgsize() + 2 + z.Parts[za0002].Amount.Msgsize()
+	for za0002 := range z.Devices {
+		s += z.Devices[za0002].Msgsize()
 	}
-	s += 2 + z.Created.Msgsize() + 2 + z.Goal.Msgsize() + 2 + z.GoalReason.Msgsize() + 2 + z.Grace.Msgsize() + 2 + msgp.BoolSize + 2 + z.Status.Msgsize()
+	s += 2 + msgp.ArrayHeaderSize
+	for za0003 := range z.Parts {
+		s += 1 + 2 + z.Parts[za0003].Role.Msgsize() + 2 + z.Parts[za0003].Amount.Msgsize()
+	}
+	s += 2 + z.Created.Msgsize() + 2 + z.Goal.Msgsize() + 2 + z.GoalReason.Msgsize() + 2 + msgp.StringPrefixSize + len(z.GoalMessage) + 2 + z.Grace.Msgsize() + 2 + msgp.BoolSize + 2 + z.Status.Msgsize()
 	return
 }

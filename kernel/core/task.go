@@ -26,9 +26,10 @@ type task struct {
 	placed  offer.Placed
 	created sdk.Time
 
-	goal       sdk.Goal
-	goalReason sdk.Reason
-	grace      sdk.Duration
+	goal        sdk.Goal
+	goalReason  sdk.Reason
+	goalMessage string
+	grace       sdk.Duration
 
 	state       sdk.TaskState
 	health      sdk.Health
@@ -54,8 +55,9 @@ func (t *task) view() sdk.Task {
 	g := t.group
 	return sdk.Task{
 		ID: t.id(), Ref: g.ref, Plugin: g.plugin, Demand: g.demand, Tag: g.tag, Role: g.role,
-		Node: t.node.ID, Resources: g.resources, Ports: t.placed.Ports, Created: t.created,
-		Goal: t.goal, GoalReason: t.goalReason, Unreachable: t.unreachable,
+		Node: t.node.ID, Resources: g.resources, Ports: t.placed.Ports,
+		Devices: t.placed.Devices, Created: t.created,
+		Goal: t.goal, GoalReason: t.goalReason, GoalMessage: t.goalMessage, Unreachable: t.unreachable,
 		Status: t.status(),
 	}
 }
@@ -102,13 +104,19 @@ func (s *State) killTask(id sdk.TaskID, why sdk.Reason, grace sdk.Duration) *sdk
 	if t == nil {
 		return sdk.Errorf(sdk.NotFound, string(id), "no such task").ToFix("see `drupe ps` for those there are")
 	}
+	s.stop(t, why, grace, "")
+	return nil
+}
+
+// stop sets a task's goal to stop, unless it is already; message says more of
+// the reason.
+func (s *State) stop(t *task, why sdk.Reason, grace sdk.Duration, message string) {
 	if t.state.Terminal() || t.goal == sdk.GoalStop {
-		return nil
+		return
 	}
-	t.goal, t.goalReason, t.grace = sdk.GoalStop, why, grace
+	t.goal, t.goalReason, t.goalMessage, t.grace = sdk.GoalStop, why, message, grace
 	s.assign(t)
 	s.notice(t)
-	return nil
 }
 
 // report takes in what a node says about its tasks. Statuses of tasks that are

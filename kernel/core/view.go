@@ -235,7 +235,7 @@ func (s *State) Summary() sdk.ClusterView {
 // assignment is what a task's node must know of it.
 func (t *task) assignment() sdk.Assignment {
 	return sdk.Assignment{Task: t.id(), Ref: t.group.ref, Role: t.group.role, Goal: t.goal, Grace: t.grace,
-		Reason: t.goalReason, Template: t.group.template, Ports: t.placed.Ports}
+		Reason: t.goalReason, Template: t.group.template, Ports: t.placed.Ports, Devices: t.placed.Devices}
 }
 
 // Desired returns everything a node should run.

@@ -28,9 +28,10 @@ type Book struct {
 }
 
 type nodeEntry struct {
-	node   *sdk.Node
-	ports  portSet
-	usable bool
+	node    *sdk.Node
+	ports   portSet
+	devices *deviceSet // nil: the node has none
+	usable  bool
 }
 
 // filterKey names what a declined offer was about.
@@ -75,12 +76,13 @@ func (b *Book) AddNode(n *sdk.Node) account.NodeRow {
 	return row
 }
 
-// NodeChanged brings everything that depends on a node's attributes, ports and
-// liveness up to date. Capacity and reservations are the ledger's.
+// NodeChanged brings everything that depends on a node's attributes, ports,
+// devices and liveness up to date. Capacity and reservations are the ledger's.
 func (b *Book) NodeChanged(row account.NodeRow) {
 	e := b.nodes[row]
 	e.usable = e.node.Liveness == sdk.NodeUp && !e.node.Cordoned
 	e.ports.pool = poolOf(e.node.Machine.Ports)
+	e.devices = devicesOf(b.ledger, e.node.Machine.Devices, e.devices)
 	for _, c := range b.classes {
 		c.set(row, c.admits(e.node))
 	}

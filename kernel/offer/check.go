@@ -48,6 +48,9 @@ func (b *Book) check(row account.NodeRow, s *Shape, lacks *[]sdk.WhyLack) sdk.Re
 	if _, ok := b.ledger.Split(row, s.Role, s.Need); !ok && b.lacking(row, s, no) {
 		return first
 	}
+	if e.devices != nil && b.lackingDevices(row, s, no) {
+		return first
+	}
 	for _, p := range s.Ports {
 		if p.Host == 0 || e.ports.free(p.Host) {
 			continue
@@ -95,9 +98,12 @@ func (b *Book) lacking(row account.NodeRow, s *Shape, no func(sdk.WhyLack) bool)
 		}
 		name := b.ledger.Dims()[d]
 		l := sdk.WhyLack{Reason: sdk.ResourceReason(name), Resource: name, Need: need, Free: max(all[d], 0), Short: need - max(all[d], 0)}
+		ill := b.unwell(row, d, need, l.Free)
 		switch {
 		case d == account.DimPorts:
 			l.Reason = sdk.ReasonPorts
+		case ill != "":
+			l.Reason, l.Detail = sdk.ReasonDevices, ill
 		case need <= capacity[d]-held[d]-offered[d]:
 			l.Reason = sdk.ReasonReserved
 			l.Detail = "the rest is reserved for other roles"

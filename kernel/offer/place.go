@@ -1,14 +1,18 @@
 package offer
 
 import (
+	"slices"
+
 	"github.com/drupe-os/drupe/kernel/account"
 	"github.com/drupe-os/drupe/sdk"
 )
 
-// Placed is one instance with a place: what it was charged, and its ports.
+// Placed is one instance with a place: what it was charged, its ports, and which
+// devices it holds.
 type Placed struct {
-	Grant account.Grant
-	Ports []sdk.PortBinding
+	Grant   account.Grant
+	Ports   []sdk.PortBinding
+	Devices []sdk.DeviceBinding
 }
 
 // Place binds one instance of a shape to a node, after checking everything
@@ -25,14 +29,15 @@ func (b *Book) Place(row account.NodeRow, s *Shape) (Placed, sdk.Reason) {
 	if err != nil {
 		return Placed{}, sdk.ReasonQuotaLimit // check has seen to the node
 	}
-	p := Placed{Grant: g, Ports: b.bindPorts(row, s.Ports)}
+	p := Placed{Grant: g, Ports: b.bindPorts(row, s.Ports), Devices: b.nodes[row].devices.bind(s.Need)}
 	b.Count(s.Key.Ref, row, 1)
 	return p, sdk.ReasonNone
 }
 
 // try is Place for the time of a round: of the ports only wanted ones are taken,
 // because which free ones a task gets is decided when the decision is applied,
-// the same on every replica.
+// the same on every replica. So are its devices, but here some must be taken to
+// know what is left.
 func (b *Book) try(row account.NodeRow, s *Shape) (Placed, sdk.Reason) {
 	if why := b.check(row, s, nil); why != sdk.ReasonNone {
 		return Placed{}, why
@@ -41,7 +46,7 @@ func (b *Book) try(row account.NodeRow, s *Shape) (Placed, sdk.Reason) {
 	if err != nil {
 		return Placed{}, sdk.ReasonQuotaLimit
 	}
-	p := Placed{Grant: g}
+	p := Placed{Grant: g, Devices: b.nodes[row].devices.bind(s.Need)}
 	for _, want := range s.Ports {
 		if want.Host != 0 {
 			b.nodes[row].ports.take(want.Host)
@@ -91,6 +96,7 @@ func (b *Book) giveBack(ref sdk.Ref, p *Placed) {
 	for _, port := range p.Ports {
 		b.nodes[p.Grant.Node].ports.give(port.Port)
 	}
+	b.nodes[p.Grant.Node].give(p.Devices)
 	b.Count(ref, p.Grant.Node, -1)
 }
 
@@ -100,6 +106,7 @@ func (b *Book) Adopt(ref sdk.Ref, p *Placed) {
 	for _, port := range p.Ports {
 		b.nodes[p.Grant.Node].ports.take(port.Port)
 	}
+	b.nodes[p.Grant.Node].take(p.Devices)
 	b.Count(ref, p.Grant.Node, 1)
 }
 
@@ -124,6 +131,9 @@ func (b *Book) Offer(row account.NodeRow, s *Shape, amount account.Vector, now s
 	}
 	if b.declined(s, row, amount, now) {
 		return account.Grant{}, sdk.ReasonDeclined
+	}
+	if !b.offersDevices(row, amount) {
+		return account.Grant{}, sdk.ReasonDevices
 	}
 	if _, ok := b.ledger.Split(row, s.Role, amount); !ok {
 		return account.Grant{}, sdk.ReasonOverCapacity
@@ -152,6 +162,27 @@ func (b *Book) offerable(row account.NodeRow, s *Shape) sdk.Reason {
 		}
 	}
 	return sdk.ReasonNone
+}
+
+// wholeDevices lowers an amount to what of it could be given out as devices.
+func (b *Book) wholeDevices(row account.NodeRow, amount []int64) {
+	set := b.nodes[row].devices
+	if set == nil {
+		return
+	}
+	for i := range set.pools {
+		if p := &set.pools[i]; p.dim < len(amount) {
+			amount[p.dim] = min(amount[p.dim], set.most(p, amount[p.dim]))
+		}
+	}
+}
+
+// offersDevices reports whether what an amount has of devices could be given
+// out as such.
+func (b *Book) offersDevices(row account.NodeRow, amount account.Vector) bool {
+	able := amount.Clone(len(amount))
+	b.wholeDevices(row, able)
+	return slices.Equal(able, amount)
 }
 
 // NextPort returns where a node's search for a free port begins, for snapshots.

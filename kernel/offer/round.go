@@ -226,6 +226,10 @@ func (r *Round) Allocatable(demand, node uint32, out, reserved []int64) sdk.Reas
 			out[d], reserved[d] = max(all[d], 0), res[d]
 		}
 	}
+	r.book.wholeDevices(row, out)
+	for d := range out {
+		reserved[d] = min(reserved[d], out[d])
+	}
 	if r.book.declined(s, row, out, r.now) {
 		return sdk.ReasonDeclined
 	}

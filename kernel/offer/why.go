@@ -161,6 +161,7 @@ func (b *Book) fixes(s *Shape, fits int) []sdk.WhyFix {
 			out = append(out, sdk.WhyFix{Message: fmt.Sprintf("let port %s be any port instead of %d", p.Name, p.Host), Field: "ports." + p.Name + ".host"})
 		}
 	}
+	out = append(out, b.deviceFixes(s)...)
 	return append(out, b.nodeFixes(s)...)
 }
 
@@ -235,12 +236,16 @@ func (b *Book) mostFree(s *Shape, d int) int64 {
 	var most int64
 	for row := range b.nodes {
 		all, _ := b.ledger.Available(account.NodeRow(row), s.Role)
-		if all[d] <= most {
+		able := all[d]
+		if set := b.nodes[row].devices; set.pool(d) != nil {
+			able = set.most(set.pool(d), min(able, s.Need[d]))
+		}
+		if able <= most {
 			continue
 		}
-		try.Need[d] = all[d]
+		try.Need[d] = able
 		if b.check(account.NodeRow(row), &try, nil) == sdk.ReasonNone {
-			most = all[d]
+			most = able
 		}
 	}
 	return most
