@@ -54,6 +54,8 @@ type Config struct {
 	Name    string
 	Machine sdk.Machine // see agent/probe
 	Runtime isolation.Runtime
+	// Devices hands over those of Machine; nil: there are none to hand over.
+	Devices Devices
 	// Images; nil opens a store in Dir.
 	Images Images
 

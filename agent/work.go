@@ -101,6 +101,10 @@ func (a *Agent) create(t *task) {
 		t.plan.Fault, t.words = sdk.ReasonInvalidTemplate, err.Error()
 		return
 	}
+	if err := a.grant(&t.rec.Assignment, spec); err != nil {
+		t.plan.Fault, t.words = sdk.ReasonDeviceLost, err.Error()
+		return
+	}
 	a.call(t, plan.Create, slowCall, func(ctx context.Context) error {
 		if err := os.MkdirAll(spec.LogDir, 0o700); err != nil {
 			return sdk.Errorf(sdk.Unavailable, "task/"+string(spec.ID), "make its folder: %w", err)

@@ -74,7 +74,7 @@ func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
 	for _, d := range rt.Info().Degraded {
 		cfg.Log.Warn("isolation is less than usual here", "node", cfg.Name, "why", d)
 	}
-	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: equip(machine, found, cfg), Runtime: rt,
+	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: equip(machine, found, cfg), Runtime: rt, Devices: devices{cards},
 		Servers: streams(cfg.Servers, id.Port), TLS: id.TLS(), Boot: probe.BootID(), Log: cfg.Log})
 	if err != nil {
 		return nil, err
@@ -108,11 +108,11 @@ func survey(cfg agentConfig) (sdk.Machine, error) {
 	return m, nil
 }
 
-// equip returns the machine m with its GPUs, or this agent's share of them, and
+// equip returns the machine m with its devices, or this agent's share of them, and
 // what the operator says of it.
 func equip(m sdk.Machine, f gpu.Found, cfg agentConfig) sdk.Machine {
 	m.Devices, m.Capacity = nil, slices.Clone(m.Capacity)
-	for i, d := range f.Devices {
+	for i, d := range slices.Concat(f.Devices, described()) {
 		if cfg.Of > 1 && i%cfg.Of != cfg.Share {
 			continue
 		}
