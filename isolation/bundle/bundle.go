@@ -32,6 +32,8 @@ type Host struct {
 	// IDs are the host ids that the container's ids from 0 on are mapped to.
 	// Size 0: no user namespace.
 	IDs IDRange
+	// Nodes are the task's devices on the host, in their order.
+	Nodes []Node
 	// Files of the host to show in the container, read-only: name resolution.
 	Files []string
 }
@@ -98,6 +100,9 @@ func Spec(s *isolation.Spec, p *isolation.Program, user User, h Host) (*specs.Sp
 	if h.IDs.Size > 0 {
 		m := []specs.LinuxIDMapping{{ContainerID: 0, HostID: h.IDs.First, Size: h.IDs.Size}}
 		spec.Linux.UIDMappings, spec.Linux.GIDMappings = m, slices.Clone(m)
+	}
+	if err := devices(spec, s, h); err != nil {
+		return nil, err
 	}
 	filter, err := seccomp.GetDefaultProfile(spec)
 	if err != nil {

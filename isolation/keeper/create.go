@@ -72,7 +72,11 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 	if err != nil {
 		return err
 	}
-	spec, err := bundle.Spec(s, k.clamp(s.ID, &s.Program), user, k.host(root, s.ID))
+	host := k.host(root, s.ID)
+	if host.Nodes, err = nodes(s); err != nil {
+		return err
+	}
+	spec, err := bundle.Spec(s, k.clamp(s.ID, &s.Program), user, host)
 	if err != nil {
 		return err
 	}
