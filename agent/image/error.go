@@ -37,11 +37,14 @@ func invalid(format string, args ...any) *Error {
 // classify gives an error of the machine its reason; an *Error keeps its own.
 func classify(err error, doing string) error {
 	var e *Error
+	var f *sdk.Fault
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &e):
 		return e
+	case errors.As(err, &f):
+		return reasoned(f)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return failf(sdk.ReasonDiskFull, sdk.Exhausted, "%s: the disk is full: %w", doing, err).
 			fix("free space under the agent's data folder")

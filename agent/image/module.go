@@ -78,12 +78,15 @@ func (s *Store) fetchModule(ctx context.Context, src source, m *oci.Manifest, im
 		return invalid("the module has %d bytes; the most is %s", d.Size, sdk.FormatBytes(maxModule))
 	}
 	img.Module = d.Digest
+	t := s.tally(d)
+	stop := report(ctx, []*tally{t})
+	defer stop()
 	return s.layers.do(ctx, d.Digest, func(ctx context.Context) error {
 		final := s.moduleFile(d.Digest)
 		if _, err := os.Stat(final); err == nil {
 			return nil
 		}
-		body, err := src.open(ctx, d, false)
+		body, err := src.open(ctx, d)
 		if err != nil {
 			return err
 		}
@@ -96,7 +99,7 @@ func (s *Store) fetchModule(ctx context.Context, src source, m *oci.Manifest, im
 		}
 		defer os.Remove(f.Name())
 		defer f.Close()
-		packed := newCounter(body, d.Size)
+		packed := newCounter(t.through(body), d.Size)
 		if _, err := io.Copy(f, packed); err != nil {
 			return classify(err, "fetch module")
 		}

@@ -4,181 +4,172 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
-	"net/http"
-	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
-	"time"
 
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/oci"
+	"github.com/drupe-os/drupe/sdk/registry"
 )
 
 // maxMeta bounds manifests, indexes and configurations.
-const maxMeta = 4 << 20
+const maxMeta = registry.MaxManifest
 
 // source is where an image's blobs come from. What it hands out is not checked
-// yet.
+// yet. Its errors are *Error.
 type source interface {
-	// root returns the manifest or index the reference names, and its digest
-	// when the reference has none of its own.
+	// root returns the manifest or index the reference names.
 	root(ctx context.Context) (oci.Descriptor, error)
-	// open reads a blob. isManifest tells manifests, which registries keep
-	// elsewhere.
-	open(ctx context.Context, d oci.Descriptor, isManifest bool) (io.ReadCloser, error)
+	// manifest reads a manifest or index.
+	manifest(ctx context.Context, d oci.Descriptor) ([]byte, error)
+	// open reads a blob.
+	open(ctx context.Context, d oci.Descriptor) (io.ReadCloser, error)
+	// signatures returns the manifests of signatures of a manifest.
+	signatures(ctx context.Context, d sdk.Digest) ([][]byte, error)
+	close()
 }
 
-func (s *Store) sourceOf(r Ref) source {
-	if r.Layout != "" {
-		if !filepath.IsAbs(r.Layout) {
-			r.Layout = filepath.Join(s.layouts, r.Layout)
-		}
-		return layout{r}
+func (s *Store) sourceOf(r Ref) (source, error) {
+	path := r.Layout + r.Archive
+	if path != "" && !filepath.IsAbs(path) {
+		path = filepath.Join(s.layouts, path)
 	}
-	return &registry{r, s.http}
+	switch {
+	case r.Layout != "":
+		return layout{r, oci.OpenFolder(path)}, nil
+	case r.Archive != "":
+		l, err := oci.OpenArchive(path)
+		if err != nil {
+			return nil, reasoned(err)
+		}
+		return layout{r, l}, nil
+	}
+	return remote{r, registry.Name{Host: r.Host, Repo: r.Name}, s.registry}, nil
 }
 
-// layout reads an OCI layout folder.
-type layout struct{ ref Ref }
+// layout reads an OCI layout, folder or archive.
+type layout struct {
+	ref  Ref
+	from *oci.Layout
+}
 
 func (l layout) root(context.Context) (oci.Descriptor, error) {
-	f, err := os.Open(filepath.Join(l.ref.Layout, "index.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return oci.Descriptor{}, failf(sdk.ReasonImageNotFound, sdk.NotFound, "there is no image layout in %s on this node", l.ref.Layout).
-			fix("build it there, or name another folder")
+	d, err := l.from.Find(l.ref.Tag, l.ref.Digest)
+	if err == nil && !oci.ValidDigest(d.Digest) {
+		return d, invalid("digest %q is no sha256 digest", d.Digest)
 	}
-	if err != nil {
-		return oci.Descriptor{}, classify(err, "open layout")
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxMeta))
-	if err != nil {
-		return oci.Descriptor{}, classify(err, "read layout")
-	}
-	var index oci.Index
-	if err := json.Unmarshal(b, &index); err != nil {
-		return oci.Descriptor{}, invalid("%s/index.json is no OCI index: %v", l.ref.Layout, err)
-	}
-	var tags []string
-	for _, d := range index.Manifests {
-		tag := d.Annotations[oci.AnnotationTag]
-		switch {
-		case l.ref.Digest != "" && d.Digest == l.ref.Digest,
-			l.ref.Digest == "" && l.ref.Tag != "" && tag == l.ref.Tag,
-			l.ref.Digest == "" && l.ref.Tag == "" && (tag == "latest" || len(index.Manifests) == 1):
-			return d, nil
-		}
-		tags = append(tags, tag)
-	}
-	if l.ref.Digest != "" {
-		// It may lie there without being in the index: under a nested one.
-		info, err := os.Stat(filepath.Join(l.ref.Layout, oci.BlobPath(l.ref.Digest)))
-		if err == nil {
-			return oci.Descriptor{Digest: l.ref.Digest, Size: info.Size()}, nil
-		}
-	}
-	what := l.ref.Tag
-	if l.ref.Digest != "" {
-		what = string(l.ref.Digest)
-	}
-	return oci.Descriptor{}, failf(sdk.ReasonImageNotFound, sdk.NotFound, "%s holds no image %q", l.ref.Layout, what).
-		fix("it has: %s", strings.Join(tags, ", "))
+	return d, reasoned(err)
 }
 
-func (l layout) open(_ context.Context, d oci.Descriptor, _ bool) (io.ReadCloser, error) {
-	f, err := os.Open(filepath.Join(l.ref.Layout, oci.BlobPath(d.Digest)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, failf(sdk.ReasonImageNotFound, sdk.NotFound, "%s lacks blob %s", l.ref.Layout, d.Digest).
-			fix("the layout is incomplete: build or copy it again")
-	}
-	return f, classify(err, "open blob")
+func (l layout) manifest(ctx context.Context, d oci.Descriptor) ([]byte, error) {
+	return readMeta(ctx, l, d)
 }
 
-// registry speaks the pulling half of the OCI distribution protocol.
-type registry struct {
+func (l layout) open(_ context.Context, d oci.Descriptor) (io.ReadCloser, error) {
+	r, _, err := l.from.Blob(d.Digest)
+	return r, reasoned(err)
+}
+
+func (l layout) signatures(ctx context.Context, d sdk.Digest) ([][]byte, error) {
+	list, err := l.from.Referrers(d, oci.TypeSignature)
+	if err != nil {
+		return nil, reasoned(err)
+	}
+	return signaturesOf(ctx, l, list)
+}
+
+func (l layout) close() { l.from.Close() }
+
+// remote reads a registry.
+type remote struct {
 	ref  Ref
-	http *http.Client
+	name registry.Name
+	from *registry.Client
 }
 
-func (r *registry) root(context.Context) (oci.Descriptor, error) {
+func (r remote) root(context.Context) (oci.Descriptor, error) {
 	return oci.Descriptor{Digest: r.ref.Digest}, nil
 }
 
-var acceptManifests = strings.Join([]string{oci.TypeManifest, oci.TypeIndex, oci.TypeDockerManifest, oci.TypeDockerList}, ", ")
+func (r remote) manifest(ctx context.Context, d oci.Descriptor) ([]byte, error) {
+	b, _, err := r.from.Manifest(ctx, r.name, string(d.Digest))
+	return b, reasoned(err)
+}
 
-// tries is how often a request is made before the registry counts as not
-// available.
-const tries = 3
+func (r remote) open(ctx context.Context, d oci.Descriptor) (io.ReadCloser, error) {
+	b, err := r.from.Blob(ctx, r.name, d)
+	return b, reasoned(err)
+}
 
-func (r *registry) open(ctx context.Context, d oci.Descriptor, isManifest bool) (io.ReadCloser, error) {
-	scheme, kind := "https", "blobs"
-	if r.ref.loopback() {
-		scheme = "http"
+func (r remote) signatures(ctx context.Context, d sdk.Digest) ([][]byte, error) {
+	list, err := r.from.Referrers(ctx, r.name, d, oci.TypeSignature)
+	if err != nil {
+		return nil, reasoned(err)
 	}
-	if isManifest {
-		kind = "manifests"
-	}
-	url := fmt.Sprintf("%s://%s/v2/%s/%s/%s", scheme, r.ref.Host, r.ref.Name, kind, d.Digest)
-	var last error
-	for try := range tries {
-		if try > 0 {
-			select {
-			case <-ctx.Done():
-				return nil, classify(ctx.Err(), "fetch from "+r.ref.Host)
-			case <-time.After(time.Duration(try) * 300 * time.Millisecond):
-			}
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return nil, invalid("%s is no address: %v", url, err)
-		}
-		if isManifest {
-			req.Header.Set("Accept", acceptManifests)
-		}
-		resp, err := r.http.Do(req)
-		if err != nil {
-			last = err
+	return signaturesOf(ctx, r, list)
+}
+
+func (r remote) close() {}
+
+// maxSignatures bounds how many signatures of one image are looked at.
+const maxSignatures = 32
+
+func signaturesOf(ctx context.Context, src source, list []oci.Descriptor) ([][]byte, error) {
+	var out [][]byte
+	for _, d := range list[:min(len(list), maxSignatures)] {
+		if !oci.ValidDigest(d.Digest) {
 			continue
 		}
-		if resp.StatusCode == http.StatusOK {
-			return resp.Body, nil
+		b, err := src.manifest(ctx, d)
+		if err != nil {
+			return nil, err
 		}
-		resp.Body.Close()
-		switch {
-		case resp.StatusCode == http.StatusNotFound:
-			return nil, failf(sdk.ReasonImageNotFound, sdk.NotFound, "%s has no %s@%s", r.ref.Host, r.ref.Name, d.Digest).
-				fix("push the image there, or correct its name or digest")
-		case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
-			return nil, failf(sdk.ReasonImageUnavailable, sdk.Denied, "%s does not let this node read %s (%s)", r.ref.Host, r.ref.Name, resp.Status).
-				fix("let nodes read it without a login")
-		case resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests:
-			return nil, failf(sdk.ReasonImageUnavailable, sdk.Unavailable, "%s answered %s", url, resp.Status)
-		}
-		last = errors.New(resp.Status)
+		out = append(out, b)
 	}
-	return nil, classify(last, "fetch from "+r.ref.Host)
+	return out, nil
+}
+
+// reasoned gives a fault its reason.
+func reasoned(err error) error {
+	var e *Error
+	var f *sdk.Fault
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e):
+		return e
+	case !errors.As(err, &f):
+		return classify(err, "fetch")
+	}
+	r := sdk.ReasonImageUnavailable
+	switch f.Kind {
+	case sdk.NotFound:
+		r = sdk.ReasonImageNotFound
+	case sdk.Corrupt:
+		r = sdk.ReasonImageDigest
+	case sdk.Invalid, sdk.TooLarge:
+		r = sdk.ReasonImageInvalid
+	}
+	return &Error{Reason: r, Fault: f}
 }
 
 // readMeta reads a manifest, index or configuration whole and checks it.
-func readMeta(ctx context.Context, src source, d oci.Descriptor, isManifest bool) ([]byte, error) {
+func readMeta(ctx context.Context, src source, d oci.Descriptor) ([]byte, error) {
 	if !oci.ValidDigest(d.Digest) {
 		return nil, invalid("digest %q is no sha256 digest", d.Digest)
 	}
-	body, err := src.open(ctx, d, isManifest)
+	body, err := src.open(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
 	b, err := io.ReadAll(io.LimitReader(body, maxMeta+1))
-	if err != nil {
-		return nil, classify(err, "read "+string(d.Digest))
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, reasoned(err)
 	}
 	if len(b) > maxMeta {
-		return nil, invalid("%s is larger than %d bytes", d.Digest, maxMeta)
+		return nil, invalid("%s is larger than %s", d.Digest, sdk.FormatBytes(maxMeta))
 	}
 	if got := oci.DigestOf(b); got != d.Digest {
 		return nil, wrongDigest(d.Digest, got, d.Size, int64(len(b)))
@@ -195,39 +186,56 @@ func wrongDigest(want, got sdk.Digest, size, n int64) error {
 		fix("the copy is damaged or was tampered with: build or push the image again")
 }
 
-// manifestOf follows the reference to the manifest for this machine.
-func manifestOf(ctx context.Context, src source) (sdk.Digest, *oci.Manifest, error) {
+// found is a manifest for this machine.
+type found struct {
+	root, digest sdk.Digest // what the reference names, and the manifest in it
+	raw          []byte
+	m            oci.Manifest
+}
+
+// find follows the reference to the manifest for this machine.
+func find(ctx context.Context, src source) (*found, error) {
 	d, err := src.root(ctx)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
+	out := &found{root: d.Digest}
 	for range 4 {
-		b, err := readMeta(ctx, src, d, true)
-		if err != nil {
-			return "", nil, err
+		if out.raw, err = src.manifest(ctx, d); err != nil {
+			return nil, err
 		}
 		var both struct {
 			oci.Manifest
 			Manifests []oci.Descriptor `json:"manifests"`
 		}
-		if err := json.Unmarshal(b, &both); err != nil {
-			return "", nil, invalid("manifest %s: %v", d.Digest, err)
+		if err := json.Unmarshal(out.raw, &both); err != nil {
+			return nil, invalid("manifest %s: %v", d.Digest, err)
 		}
 		if len(both.Manifests) == 0 {
 			if !oci.ValidDigest(both.Config.Digest) {
-				return "", nil, invalid("manifest %s has no configuration", d.Digest)
+				return nil, invalid("manifest %s has no configuration", d.Digest)
 			}
-			return d.Digest, &both.Manifest, nil
+			if len(both.Layers) > maxLayers {
+				return nil, invalid("manifest %s has %d layers; the most is %d", d.Digest, len(both.Layers), maxLayers)
+			}
+			out.digest, out.m = d.Digest, both.Manifest
+			return out, nil
 		}
 		next, ok := forThisMachine(both.Manifests)
 		if !ok {
-			return "", nil, failf(sdk.ReasonImageNotFound, sdk.Unsupported, "the image is not made for linux/%s", runtime.GOARCH).
+			return nil, failf(sdk.ReasonImageNotFound, sdk.Unsupported, "the image is not made for linux/%s", runtime.GOARCH).
 				fix("build it for this machine, or constrain the task to nodes that it is made for")
+		}
+		if !oci.ValidDigest(next.Digest) {
+			return nil, invalid("digest %q is no sha256 digest", next.Digest)
 		}
 		d = next
 	}
-	return "", nil, invalid("indexes are nested too deep")
+	return nil, invalid("indexes are nested too deep")
 }
+
+// maxLayers bounds the layers of an image; overlayfs takes 500.
+const maxLayers = 250
 
 func forThisMachine(list []oci.Descriptor) (oci.Descriptor, bool) {
 	for _, d := range list {

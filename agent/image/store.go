@@ -18,28 +18,34 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net/http"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/oci"
+	"github.com/drupe-os/drupe/sdk/registry"
 )
 
 // Options are a Store's settings; the zero value is fine.
 type Options struct {
 	// Layouts is where relative layout paths start; "" is the working folder.
 	Layouts string
-	// HTTP fetches from registries; nil is a client of our own.
-	HTTP *http.Client
+	// Registry reads registries; nil is a client without credentials.
+	Registry *registry.Client
 	// MaxLayer bounds the unpacked bytes of one layer; 0 is 64 GiB.
 	MaxLayer int64
+	// Layers bounds how many layers are fetched and unpacked at a time, of all
+	// images together; 0: 4.
+	Layers int
+	// Verify is what images must pass.
+	Verify Verify
 }
 
 // Image is a resolved and unpacked image.
@@ -51,29 +57,42 @@ type Image struct {
 	Layers []string `json:"-"`
 	// Module is the WebAssembly module it is instead of layers.
 	Module sdk.Digest `json:"module,omitempty"`
+	// Root is the manifest or index that the reference named.
+	Root sdk.Digest `json:"root,omitempty"`
+	// Verified says which demands it passed.
+	Verified string `json:"verified,omitempty"`
 }
 
 // Store keeps unpacked images in one folder. Its methods may be called
 // concurrently.
 type Store struct {
-	dir     string
-	layouts string
-	http    *http.Client
-	max     int64
-	layers  flights
+	dir      string
+	layouts  string
+	registry *registry.Client
+	max      int64
+	verify   Verify
+	slots    chan struct{} // for layers
+	tallies  sync.Map      // sdk.Digest → *tally
+	layers   flights
 	// sweeping keeps layers from going while an image is made of them.
 	sweeping sync.RWMutex
 }
 
 // Open opens or makes the store in dir. One process uses a dir at a time.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{dir: dir, layouts: o.Layouts, http: o.HTTP, max: o.MaxLayer}
+	s := &Store{dir: dir, layouts: o.Layouts, registry: o.Registry, max: o.MaxLayer, verify: o.Verify}
 	if s.max <= 0 {
 		s.max = 64 << 30
 	}
-	if s.http == nil {
-		s.http = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment,
-			ResponseHeaderTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute}}
+	if o.Layers <= 0 {
+		o.Layers = 4
+	}
+	s.slots = make(chan struct{}, o.Layers)
+	if s.registry == nil {
+		var err error
+		if s.registry, err = registry.New(registry.Options{}); err != nil {
+			return nil, err
+		}
 	}
 	if err := os.RemoveAll(filepath.Join(dir, "tmp")); err != nil {
 		return nil, classify(err, "clear half-unpacked layers")
@@ -106,33 +125,45 @@ func (s *Store) resolve(ctx context.Context, ref string) (*Image, error) {
 	s.sweeping.RLock()
 	defer s.sweeping.RUnlock()
 	if r.Digest != "" {
-		if img, ok := s.known(r.Digest); ok {
+		if img, ok := s.known(r.Digest); ok && img.Verified == s.verify.id() {
 			return img, s.touch(img)
 		}
 	}
-	src := s.sourceOf(r)
-	digest, m, err := manifestOf(ctx, src)
+	src, err := s.sourceOf(r)
 	if err != nil {
 		return nil, err
 	}
-	if img, ok := s.known(digest); ok {
+	defer src.close()
+	f, err := find(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	img, here := s.known(f.digest)
+	want := s.verify.id()
+	if here && img.Verified == want && img.Root == f.root {
 		return img, s.touch(img)
 	}
-	img := &Image{Digest: digest}
-	if len(m.Layers) == 1 && m.Layers[0].MediaType == oci.TypeWasm {
-		err = s.fetchModule(ctx, src, m, img)
-	} else {
-		err = s.fetchLayers(ctx, src, m, img)
-	}
-	if err != nil {
+	if err := s.verify.check(ctx, ref, src, f, filepath.Join(s.dir, "tmp")); err != nil {
 		return nil, err
 	}
+	if !here {
+		img = &Image{Digest: f.digest}
+		if len(f.m.Layers) == 1 && f.m.Layers[0].MediaType == oci.TypeWasm {
+			err = s.fetchModule(ctx, src, &f.m, img)
+		} else {
+			err = s.fetchLayers(ctx, src, &f.m, img)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	img.Root, img.Verified = f.root, want
 	return img, s.note(img)
 }
 
 // fetchLayers gets the configuration and the layers of an image.
 func (s *Store) fetchLayers(ctx context.Context, src source, m *oci.Manifest, img *Image) error {
-	raw, err := readMeta(ctx, src, m.Config, false)
+	raw, err := readMeta(ctx, src, m.Config)
 	if err != nil {
 		return err
 	}
@@ -144,15 +175,40 @@ func (s *Store) fetchLayers(ctx context.Context, src source, m *oci.Manifest, im
 		return invalid("manifest %s has %d layers, its configuration %d", img.Digest, len(m.Layers), len(conf.RootFS.DiffIDs))
 	}
 	img.Config = conf.Config
+	var counts []*tally
 	for i, d := range m.Layers {
 		if !oci.ValidDigest(d.Digest) {
 			return invalid("layer %d: %q is no sha256 digest", i, d.Digest)
 		}
-		if err := s.layer(ctx, src, d, conf.RootFS.DiffIDs[i]); err != nil {
-			return err
+		if d.Size < 0 {
+			return invalid("layer %d: it has %d bytes", i, d.Size)
 		}
 		img.Blobs = append(img.Blobs, d.Digest)
 		img.Layers = append(img.Layers, s.layerDir(d.Digest))
+		if _, err := os.Stat(s.layerDir(d.Digest)); err != nil {
+			counts = append(counts, s.tally(d))
+		}
+	}
+	stop := report(ctx, counts)
+	defer stop()
+	// Each layer has a folder of its own, so their order does not matter.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(m.Layers))
+	var wg sync.WaitGroup
+	var first atomic.Int64
+	for i, d := range m.Layers {
+		wg.Go(func() {
+			if errs[i] = s.layer(ctx, src, d, conf.RootFS.DiffIDs[i]); errs[i] != nil {
+				first.CompareAndSwap(0, int64(i)+1)
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	// The first to fail is why the others did not finish.
+	if i := first.Load(); i > 0 {
+		return errs[i-1]
 	}
 	return nil
 }
@@ -176,7 +232,7 @@ func (s *Store) known(d sdk.Digest) (*Image, bool) {
 		return nil, false
 	}
 	img := &Image{}
-	if json.Unmarshal(n.Image, img) != nil || img.Digest != d {
+	if json.Unmarshal(n.Image, img) != nil || img.Digest != d && img.Root != d {
 		return nil, false
 	}
 	for _, b := range img.Blobs {
@@ -196,7 +252,20 @@ func (s *Store) known(d sdk.Digest) (*Image, bool) {
 // touch notes that the image was asked for just now.
 func (s *Store) touch(img *Image) error {
 	now := time.Now()
-	return classify(os.Chtimes(s.imageFile(img.Digest), now, now), "note image")
+	for _, d := range img.names() {
+		if err := os.Chtimes(s.imageFile(d), now, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return classify(err, "note image")
+		}
+	}
+	return nil
+}
+
+// names are the digests under which it is noted.
+func (img *Image) names() []sdk.Digest {
+	if img.Root == "" || img.Root == img.Digest {
+		return []sdk.Digest{img.Digest}
+	}
+	return []sdk.Digest{img.Digest, img.Root}
 }
 
 // noted is an image's file: what it is and a checksum of that.
@@ -213,16 +282,21 @@ func (s *Store) note(img *Image) error {
 	if err != nil {
 		return invalid("image %s cannot be noted: %v", img.Digest, err)
 	}
-	f, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "image-")
-	if err != nil {
-		return classify(err, "note image")
+	for _, d := range img.names() {
+		f, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "image-")
+		if err != nil {
+			return classify(err, "note image")
+		}
+		_, err = f.Write(b)
+		if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+			err = os.Rename(f.Name(), s.imageFile(d))
+		}
+		if err != nil {
+			os.Remove(f.Name())
+			return classify(err, "note image")
+		}
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return classify(err, "note image")
-	}
-	return classify(os.Rename(f.Name(), s.imageFile(img.Digest)), "note image")
+	return nil
 }
 
 // layer makes sure that the layer is unpacked. Callers that want the same one
@@ -233,7 +307,14 @@ func (s *Store) layer(ctx context.Context, src source, d oci.Descriptor, diff sd
 		if _, err := os.Stat(final); err == nil {
 			return nil
 		}
-		body, err := src.open(ctx, d, false)
+		select {
+		case s.slots <- struct{}{}:
+			defer func() { <-s.slots }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		defer s.tallies.Delete(d.Digest)
+		body, err := src.open(ctx, d)
 		if err != nil {
 			return err
 		}
@@ -248,7 +329,7 @@ func (s *Store) layer(ctx context.Context, src source, d oci.Descriptor, diff sd
 		if err := os.Chmod(tmp, 0o755); err != nil {
 			return classify(err, "unpack")
 		}
-		if err := s.unpackBlob(body, d, diff, tmp); err != nil {
+		if err := s.unpackBlob(s.tally(d).through(body), d, diff, tmp); err != nil {
 			if ctx.Err() != nil {
 				err = ctx.Err()
 			}
@@ -266,7 +347,14 @@ func (s *Store) layer(ctx context.Context, src source, d oci.Descriptor, diff sd
 
 // unpackBlob unpacks body into dir, checking size and both digests.
 func (s *Store) unpackBlob(body io.Reader, d oci.Descriptor, diff sdk.Digest, dir string) error {
-	packed := newCounter(body, d.Size)
+	if d.Size > s.max {
+		return invalid("a layer of %s is larger than the bound of %s", sdk.FormatBytes(d.Size), sdk.FormatBytes(s.max))
+	}
+	bound := d.Size
+	if bound == 0 {
+		bound = s.max // not stated: still no body may go on for ever
+	}
+	packed := newCounter(body, bound)
 	err := unpack(packed, dir, diff, s.max)
 	// The blob's own digest is judged first: a damaged blob makes all sorts of
 	// errors further in. Whatever the archive left unread belongs to it too.
@@ -299,53 +387,4 @@ func syncDir(dir string) error {
 	}
 	defer f.Close()
 	return f.Sync()
-}
-
-// Sweep removes the images that are not in use and were not asked for in the
-// last age, and the layers that no image needs any more. It returns how many
-// layers went. While an image is being resolved it does nothing.
-func (s *Store) Sweep(inUse []sdk.Digest, age time.Duration) (removed int, err error) {
-	if !s.sweeping.TryLock() {
-		return 0, nil
-	}
-	defer s.sweeping.Unlock()
-	keep := map[string]bool{}
-	images, err := os.ReadDir(filepath.Join(s.dir, "images"))
-	if err != nil {
-		return 0, classify(err, "sweep")
-	}
-	for _, e := range images {
-		d := sdk.Digest("sha256:" + e.Name())
-		img, ok := s.known(d)
-		info, err := e.Info()
-		recent := err == nil && time.Since(info.ModTime()) < age
-		if !ok || !recent && !slices.Contains(inUse, d) {
-			if err := os.Remove(s.imageFile(d)); err != nil {
-				return 0, classify(err, "sweep")
-			}
-			continue
-		}
-		for _, b := range img.Blobs {
-			keep[hexOf(b)] = true
-		}
-	}
-	layers, err := os.ReadDir(filepath.Join(s.dir, "layers"))
-	if err != nil {
-		return 0, classify(err, "sweep")
-	}
-	for _, e := range layers {
-		if keep[e.Name()] {
-			continue
-		}
-		// Out of layers in one step, so that no half of a layer keeps its name.
-		tmp := filepath.Join(s.dir, "tmp", "gone-"+e.Name())
-		if err := os.Rename(filepath.Join(s.dir, "layers", e.Name()), tmp); err != nil {
-			return removed, classify(err, "sweep")
-		}
-		if err := os.RemoveAll(tmp); err != nil {
-			return removed, classify(err, "sweep")
-		}
-		removed++
-	}
-	return removed, nil
 }
