@@ -83,12 +83,15 @@ type KillTask struct {
 }
 
 // ResizeTask changes what a live task is charged for and bounded by, without
-// restarting it. It is refused when its node or its role has no room; devices
-// and ports cannot be changed.
+// restarting it. Devices and ports cannot be changed. When its node or its role
+// has no room the task stays as it is and carries the refusal; the other actions
+// of the call are done all the same.
 type ResizeTask struct {
 	Task      TaskID    `json:"task" msg:"t"`
 	Resources Resources `json:"resources" msg:"q"`
 	Limits    Limits    `json:"limits" msg:"l"`
+	// Tag is the task's mark from then on; "" leaves it.
+	Tag string `json:"tag,omitempty" msg:"g,omitempty"`
 }
 
 // ForgetTask lets the kernel drop the record of an ended task.

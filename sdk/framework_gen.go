@@ -224,26 +224,9 @@ func (z *Action) MarshalMsg(b []byte) (o []byte, err error) {
 			if z.Resize == nil {
 				o = msgp.AppendNil(o)
 			} else {
-				// map header, size 3
-				// string "t"
-				o = append(o, 0x83, 0xa1, 0x74)
-				o, err = z.Resize.Task.MarshalMsg(o)
+				o, err = z.Resize.MarshalMsg(o)
 				if err != nil {
-					err = msgp.WrapError(err, "Resize", "Task")
-					return
-				}
-				// string "q"
-				o = append(o, 0xa1, 0x71)
-				o, err = z.Resize.Resources.MarshalMsg(o)
-				if err != nil {
-					err = msgp.WrapError(err, "Resize", "Resources")
-					return
-				}
-				// string "l"
-				o = append(o, 0xa1, 0x6c)
-				o, err = z.Resize.Limits.MarshalMsg(o)
-				if err != nil {
-					err = msgp.WrapError(err, "Resize", "Limits")
+					err = msgp.WrapError(err, "Resize")
 					return
 				}
 			}
@@ -536,45 +519,10 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Resize == nil {
 					z.Resize = new(ResizeTask)
 				}
-				var zb0004 uint32
-				zb0004, bts, err = msgp.ReadMapHeaderBytes(bts)
+				bts, err = z.Resize.UnmarshalMsg(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Resize")
 					return
-				}
-				for zb0004 > 0 {
-					zb0004--
-					field, bts, err = msgp.ReadMapKeyZC(bts)
-					if err != nil {
-						err = msgp.WrapError(err, "Resize")
-						return
-					}
-					switch msgp.UnsafeString(field) {
-					case "t":
-						bts, err = z.Resize.Task.UnmarshalMsg(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Resize", "Task")
-							return
-						}
-					case "q":
-						bts, err = z.Resize.Resources.UnmarshalMsg(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Resize", "Resources")
-							return
-						}
-					case "l":
-						bts, err = z.Resize.Limits.UnmarshalMsg(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Resize", "Limits")
-							return
-						}
-					default:
-						bts, err = msgp.Skip(bts)
-						if err != nil {
-							err = msgp.WrapError(err, "Resize")
-							return
-						}
-					}
 				}
 			}
 		case "f":
@@ -588,14 +536,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Forget == nil {
 					z.Forget = new(ForgetTask)
 				}
-				var zb0005 uint32
-				zb0005, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0004 uint32
+				zb0004, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Forget")
 					return
 				}
-				for zb0005 > 0 {
-					zb0005--
+				for zb0004 > 0 {
+					zb0004--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Forget")
@@ -628,14 +576,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Accept == nil {
 					z.Accept = new(AcceptOffer)
 				}
-				var zb0006 uint32
-				zb0006, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0005 uint32
+				zb0005, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Accept")
 					return
 				}
-				for zb0006 > 0 {
-					zb0006--
+				for zb0005 > 0 {
+					zb0005--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Accept")
@@ -649,16 +597,16 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 							return
 						}
 					case "l":
-						var zb0007 uint32
-						zb0007, bts, err = msgp.ReadArrayHeaderBytes(bts)
+						var zb0006 uint32
+						zb0006, bts, err = msgp.ReadArrayHeaderBytes(bts)
 						if err != nil {
 							err = msgp.WrapError(err, "Accept", "Launches")
 							return
 						}
-						if cap(z.Accept.Launches) >= int(zb0007) {
-							z.Accept.Launches = (z.Accept.Launches)[:zb0007]
+						if cap(z.Accept.Launches) >= int(zb0006) {
+							z.Accept.Launches = (z.Accept.Launches)[:zb0006]
 						} else {
-							z.Accept.Launches = make([]Launch, zb0007)
+							z.Accept.Launches = make([]Launch, zb0006)
 						}
 						for za0001 := range z.Accept.Launches {
 							bts, err = z.Accept.Launches[za0001].UnmarshalMsg(bts)
@@ -687,14 +635,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Decline == nil {
 					z.Decline = new(DeclineOffer)
 				}
-				var zb0008 uint32
-				zb0008, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0007 uint32
+				zb0007, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Decline")
 					return
 				}
-				for zb0008 > 0 {
-					zb0008--
+				for zb0007 > 0 {
+					zb0007--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Decline")
@@ -733,14 +681,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Suppress == nil {
 					z.Suppress = new(SuppressDemand)
 				}
-				var zb0009 uint32
-				zb0009, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0008 uint32
+				zb0008, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Suppress")
 					return
 				}
-				for zb0009 > 0 {
-					zb0009--
+				for zb0008 > 0 {
+					zb0008--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Suppress")
@@ -773,14 +721,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Revive == nil {
 					z.Revive = new(ReviveDemand)
 				}
-				var zb0010 uint32
-				zb0010, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0009 uint32
+				zb0009, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Revive")
 					return
 				}
-				for zb0010 > 0 {
-					zb0010--
+				for zb0009 > 0 {
+					zb0009--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Revive")
@@ -813,14 +761,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Timer == nil {
 					z.Timer = new(Timer)
 				}
-				var zb0011 uint32
-				zb0011, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0010 uint32
+				zb0010, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Timer")
 					return
 				}
-				for zb0011 > 0 {
-					zb0011--
+				for zb0010 > 0 {
+					zb0010--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Timer")
@@ -859,14 +807,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Put == nil {
 					z.Put = new(KeyValue)
 				}
-				var zb0012 uint32
-				zb0012, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0011 uint32
+				zb0011, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Put")
 					return
 				}
-				for zb0012 > 0 {
-					zb0012--
+				for zb0011 > 0 {
+					zb0011--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Put")
@@ -905,14 +853,14 @@ func (z *Action) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				if z.Status == nil {
 					z.Status = new(SetStatus)
 				}
-				var zb0013 uint32
-				zb0013, bts, err = msgp.ReadMapHeaderBytes(bts)
+				var zb0012 uint32
+				zb0012, bts, err = msgp.ReadMapHeaderBytes(bts)
 				if err != nil {
 					err = msgp.WrapError(err, "Status")
 					return
 				}
-				for zb0013 > 0 {
-					zb0013--
+				for zb0012 > 0 {
+					zb0012--
 					field, bts, err = msgp.ReadMapKeyZC(bts)
 					if err != nil {
 						err = msgp.WrapError(err, "Status")
@@ -976,7 +924,7 @@ func (z *Action) Msgsize() (s int) {
 	if z.Resize == nil {
 		s += msgp.NilSize
 	} else {
-		s += 1 + 2 + z.Resize.Task.Msgsize() + 2 + z.Resize.Resources.Msgsize() + 2 + z.Resize.Limits.Msgsize()
+		s += z.Resize.Msgsize()
 	}
 	s += 2
 	if z.Forget == nil {
@@ -2140,27 +2088,45 @@ func (z *RefusedAct) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *ResizeTask) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 3
-	// string "t"
-	o = append(o, 0x83, 0xa1, 0x74)
-	o, err = z.Task.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Task")
-		return
+	// check for omitted fields
+	zb0001Len := uint32(4)
+	var zb0001Mask uint8 /* 4 bits */
+	_ = zb0001Mask
+	if z.Tag == "" {
+		zb0001Len--
+		zb0001Mask |= 0x8
 	}
-	// string "q"
-	o = append(o, 0xa1, 0x71)
-	o, err = z.Resources.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Resources")
-		return
-	}
-	// string "l"
-	o = append(o, 0xa1, 0x6c)
-	o, err = z.Limits.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Limits")
-		return
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "t"
+		o = append(o, 0xa1, 0x74)
+		o, err = z.Task.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Task")
+			return
+		}
+		// string "q"
+		o = append(o, 0xa1, 0x71)
+		o, err = z.Resources.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Resources")
+			return
+		}
+		// string "l"
+		o = append(o, 0xa1, 0x6c)
+		o, err = z.Limits.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Limits")
+			return
+		}
+		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "g"
+			o = append(o, 0xa1, 0x67)
+			o = msgp.AppendString(o, z.Tag)
+		}
 	}
 	return
 }
@@ -2201,6 +2167,12 @@ func (z *ResizeTask) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Limits")
 				return
 			}
+		case "g":
+			z.Tag, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Tag")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -2215,7 +2187,7 @@ func (z *ResizeTask) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *ResizeTask) Msgsize() (s int) {
-	s = 1 + 2 + z.Task.Msgsize() + 2 + z.Resources.Msgsize() + 2 + z.Limits.Msgsize()
+	s = 1 + 2 + z.Task.Msgsize() + 2 + z.Resources.Msgsize() + 2 + z.Limits.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Tag)
 	return
 }
 

@@ -122,6 +122,15 @@ type Task struct {
 	// GoalMessage says more of it, for people.
 	GoalMessage string     `json:"goal_message,omitempty" msg:"y,omitempty"`
 	Status      TaskStatus `json:"status" msg:"s"`
+	// Refused is its last resize, when that was refused.
+	Refused *RefusedResize `json:"refused_resize,omitempty" msg:"z,omitempty"`
 	// Unreachable: the node is, so Status is the last that was heard.
 	Unreachable bool `json:"unreachable,omitempty" msg:"l,omitempty"`
+}
+
+// RefusedResize is why a task could not be resized.
+type RefusedResize struct {
+	Tag     string `json:"tag,omitempty" msg:"g,omitempty"` // of the wish
+	Reason  Reason `json:"reason" msg:"r"`
+	Message string `json:"message" msg:"m"`
 }

@@ -63,11 +63,100 @@ func (z Health) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z *RefusedResize) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// check for omitted fields
+	zb0001Len := uint32(3)
+	var zb0001Mask uint8 /* 3 bits */
+	_ = zb0001Mask
+	if z.Tag == "" {
+		zb0001Len--
+		zb0001Mask |= 0x1
+	}
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		if (zb0001Mask & 0x1) == 0 { // if not omitted
+			// string "g"
+			o = append(o, 0xa1, 0x67)
+			o = msgp.AppendString(o, z.Tag)
+		}
+		// string "r"
+		o = append(o, 0xa1, 0x72)
+		o, err = z.Reason.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Reason")
+			return
+		}
+		// string "m"
+		o = append(o, 0xa1, 0x6d)
+		o = msgp.AppendString(o, z.Message)
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *RefusedResize) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "g":
+			z.Tag, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Tag")
+				return
+			}
+		case "r":
+			bts, err = z.Reason.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Reason")
+				return
+			}
+		case "m":
+			z.Message, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Message")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *RefusedResize) Msgsize() (s int) {
+	s = 1 + 2 + msgp.StringPrefixSize + len(z.Tag) + 2 + z.Reason.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Message)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(16)
-	var zb0001Mask uint16 /* 16 bits */
+	zb0001Len := uint32(17)
+	var zb0001Mask uint32 /* 17 bits */
 	_ = zb0001Mask
 	if z.Tag == "" {
 		zb0001Len--
@@ -85,9 +174,13 @@ func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x2000
 	}
-	if z.Unreachable == false {
+	if z.Refused == nil {
 		zb0001Len--
 		zb0001Mask |= 0x8000
+	}
+	if z.Unreachable == false {
+		zb0001Len--
+		zb0001Mask |= 0x10000
 	}
 	// variable map header, size zb0001Len
 	o = msgp.AppendMapHeader(o, zb0001Len)
@@ -198,6 +291,43 @@ func (z *Task) MarshalMsg(b []byte) (o []byte, err error) {
 			return
 		}
 		if (zb0001Mask & 0x8000) == 0 { // if not omitted
+			// string "z"
+			o = append(o, 0xa1, 0x7a)
+			if z.Refused == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				// check for omitted fields
+				zb0002Len := uint32(3)
+				var zb0002Mask uint8 /* 3 bits */
+				_ = zb0002Mask
+				if z.Refused.Tag == "" {
+					zb0002Len--
+					zb0002Mask |= 0x1
+				}
+				// variable map header, size zb0002Len
+				o = append(o, 0x80|uint8(zb0002Len))
+
+				// skip if no fields are to be emitted
+				if zb0002Len != 0 {
+					if (zb0002Mask & 0x1) == 0 { // if not omitted
+						// string "g"
+						o = append(o, 0xa1, 0x67)
+						o = msgp.AppendString(o, z.Refused.Tag)
+					}
+					// string "r"
+					o = append(o, 0xa1, 0x72)
+					o, err = z.Refused.Reason.MarshalMsg(o)
+					if err != nil {
+						err = msgp.WrapError(err, "Refused", "Reason")
+						return
+					}
+					// string "m"
+					o = append(o, 0xa1, 0x6d)
+					o = msgp.AppendString(o, z.Refused.Message)
+				}
+			}
+		}
+		if (zb0001Mask & 0x10000) == 0 { // if not omitted
 			// string "l"
 			o = append(o, 0xa1, 0x6c)
 			o = msgp.AppendBool(o, z.Unreachable)
@@ -344,6 +474,58 @@ func (z *Task) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Status")
 				return
 			}
+		case "z":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Refused = nil
+			} else {
+				if z.Refused == nil {
+					z.Refused = new(RefusedResize)
+				}
+				var zb0005 uint32
+				zb0005, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Refused")
+					return
+				}
+				for zb0005 > 0 {
+					zb0005--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Refused")
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "g":
+						z.Refused.Tag, bts, err = msgp.ReadStringBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Refused", "Tag")
+							return
+						}
+					case "r":
+						bts, err = z.Refused.Reason.UnmarshalMsg(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Refused", "Reason")
+							return
+						}
+					case "m":
+						z.Refused.Message, bts, err = msgp.ReadStringBytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Refused", "Message")
+							return
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Refused")
+							return
+						}
+					}
+				}
+			}
 		case "l":
 			z.Unreachable, bts, err = msgp.ReadBoolBytes(bts)
 			if err != nil {
@@ -372,7 +554,13 @@ func (z *Task) Msgsize() (s int) {
 	for za0002 := range z.Devices {
 		s += z.Devices[za0002].Msgsize()
 	}
-	s += 2 + z.Created.Msgsize() + 2 + msgp.Uint8Size + 2 + z.GoalReason.Msgsize() + 2 + msgp.StringPrefixSize + len(z.GoalMessage) + 2 + z.Status.Msgsize() + 2 + msgp.BoolSize
+	s += 2 + z.Created.Msgsize() + 2 + msgp.Uint8Size + 2 + z.GoalReason.Msgsize() + 2 + msgp.StringPrefixSize + len(z.GoalMessage) + 2 + z.Status.Msgsize() + 2
+	if z.Refused == nil {
+		s += msgp.NilSize
+	} else {
+		s += 1 + 2 + msgp.StringPrefixSize + len(z.Refused.Tag) + 2 + z.Refused.Reason.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Refused.Message)
+	}
+	s += 2 + msgp.BoolSize
 	return
 }
 

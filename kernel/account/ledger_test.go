@@ -182,7 +182,11 @@ func TestLedgerAgreesWithSums(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			node, role := pick(len(m.capacity), "node"), roles[pick(len(roles), "role")]
-			switch pick(8, "what") {
+			switch pick(9, "what") {
+			case 8:
+				if len(m.grants) > 0 {
+					m.regrant(t, l, m.grants[pick(len(m.grants), "grant")], some(5))
+				}
 			case 0, 1, 2:
 				want := some(5)
 				key := ClientKey{Role: role, Plugin: "p", Ref: sdk.Ref{Name: fmt.Sprint(pick(2, "client"))}}
@@ -229,6 +233,42 @@ func TestLedgerAgreesWithSums(t *testing.T) {
 			m.compare(t, l, roles)
 		}
 	})
+}
+
+// regrant changes an amount: what grows is a taking of its own, what shrinks goes
+// back to what is free before it goes back to reservations, the nearest last.
+func (m *naive) regrant(t *rapid.T, l *Ledger, g *taken, want amount) {
+	var grow amount
+	for d := range want {
+		grow[d] = max(0, want[d]-g.amount[d])
+	}
+	more, ok := m.take(g.node, g.role, grow)
+	_, did := l.Split(NodeRow(g.node), l.Role(g.role), grow.vector(l))
+	if did {
+		_, _, did = l.Regrant(&g.grant, want.vector(l))
+	}
+	if did != ok {
+		t.Fatalf("from %v to %v on %d for %q: ledger says %v, definition %v", g.amount, want, g.node, g.role, did, ok)
+	}
+	if !ok {
+		return
+	}
+	left := want
+	parts := map[sdk.RolePath]amount{}
+	for r := g.role; ; r = r.Parent() {
+		part := g.parts[r]
+		for d := range part {
+			part[d] = min(part[d]+more[r][d], left[d])
+			left[d] -= part[d]
+		}
+		if part != (amount{}) {
+			parts[r] = part
+		}
+		if r == "" {
+			break
+		}
+	}
+	g.amount, g.parts = want, parts
 }
 
 func (m *naive) setReservations(t *rapid.T, l *Ledger, node int, a sdk.RolePath, x amount, b sdk.RolePath, y amount) {

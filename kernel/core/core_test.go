@@ -208,7 +208,7 @@ func (w *world) step() {
 	commit := func(actions ...sdk.Action) FrameworkCommit {
 		return FrameworkCommit{Plugin: "svc", Generation: gen, Consumed: consumed, Actions: actions}
 	}
-	switch pick(12, "what") {
+	switch pick(13, "what") {
 	case 0:
 		i := pick(4, "node")
 		var tasks []sdk.TaskStatus
@@ -273,6 +273,27 @@ func (w *world) step() {
 		}
 		w.apply(Command{Apply: &ApplyDocuments{Documents: []Declared{{Ref: sdk.Ref{Kind: "node", Name: fmt.Sprintf("n%d", i)}, IsNode: &c,
 			Body: sdk.RawJSON("{}"), Digest: sdk.Digest(fmt.Sprint(c))}}}})
+	case 12:
+		if tasks := w.s.sortedTasks(); len(tasks) > 0 {
+			// All of one demand alike, as a framework would.
+			first := tasks[pick(len(tasks), "task")]
+			r := sdk.Resources{}
+			for _, q := range first.group.resources {
+				r = append(r, sdk.Quantity{Name: q.Name, Value: q.Value})
+			}
+			r = r.With(sdk.CPUs, int64(pick(30, "c"))*100).With(sdk.Mem, int64(pick(10, "m"))<<28)
+			if pick(6, "devices too") == 0 {
+				r = r.With(sdk.GPUs, 2000)
+			}
+			var all []sdk.Action
+			for _, x := range tasks {
+				if x.group == first.group {
+					all = append(all, sdk.Action{Resize: &sdk.ResizeTask{Task: x.id(), Resources: r, Limits: sdk.Limits{CPUs: sdk.Milli(pick(3, "limit") * 1000)},
+						Tag: []string{"", "a"}[pick(2, "tag")]}})
+				}
+			}
+			w.round(commit(all...))
+		}
 	case 11:
 		if n := w.s.nodeByID[sdk.NodeID(fmt.Sprintf("id-%d", 2+pick(2, "node")))]; n != nil && n.Liveness == sdk.NodeUp {
 			m := n.Machine

@@ -177,6 +177,11 @@ func (s *State) checkAction(p *sdk.Plugin, a *sdk.Action) *sdk.Fault {
 		return s.checkDemand(p, a.Demand)
 	case a.Kill != nil:
 		return own(a.Kill.Task)
+	case a.Resize != nil:
+		if f := own(a.Resize.Task); f != nil {
+			return f
+		}
+		return checkResize(subject, a.Resize)
 	case a.Forget != nil:
 		if f := own(a.Forget.Task); f != nil {
 			return f
@@ -221,6 +226,8 @@ func (s *State) act(f *framework, a *sdk.Action, seen uint64) {
 		s.dropDemand(f.name, a.Drop.Name)
 	case a.Kill != nil:
 		s.killTask(a.Kill.Task, a.Kill.Reason, a.Kill.Grace)
+	case a.Resize != nil:
+		s.resize(a.Resize)
 	case a.Forget != nil:
 		if t := s.lookup(a.Forget.Task); t != nil {
 			s.forget(t)

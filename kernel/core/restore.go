@@ -107,7 +107,7 @@ func (s *State) restoreTasks(in *Snapshot) ([]*group, error) {
 		}
 		g, st := groups[r.Group], &r.Status
 		t := &task{group: g, serial: r.Serial, node: s.nodes[r.Node], created: r.Created, goal: r.Goal, goalReason: r.GoalReason,
-			goalMessage: r.GoalMessage, grace: r.Grace, state: st.State, health: st.Health, reason: st.Reason, unreachable: r.Unreachable,
+			goalMessage: r.GoalMessage, refused: r.Refused, grace: r.Grace, state: st.State, health: st.Health, reason: st.Reason, unreachable: r.Unreachable,
 			exitCode: st.ExitCode, pid: st.PID, started: st.Started, ended: st.Ended, message: st.Message}
 		t.placed = offer.Placed{Ports: r.Ports, Devices: r.Devices, Grant: s.grant(t.node, g.role, account.ClientKey{Role: g.role, Plugin: g.plugin, Ref: g.ref},
 			s.ledger.Vector(g.resources, len(r.Ports)), r.Parts, account.ForTask)}

@@ -101,6 +101,7 @@ type TaskRecord struct {
 	Goal        sdk.Goal            `msg:"o"`
 	GoalReason  sdk.Reason          `msg:"w"`
 	GoalMessage string              `msg:"m,omitempty"`
+	Refused     *sdk.RefusedResize  `msg:"z,omitempty"`
 	Grace       sdk.Duration        `msg:"r"`
 	Unreachable bool                `msg:"u"`
 	Status      sdk.TaskStatus      `msg:"t"`
@@ -175,9 +176,9 @@ func (s *State) Snapshot() *Snapshot {
 		f := s.frameworks[name]
 		out.Frameworks = append(out.Frameworks, FrameworkState{name, f.seq, f.inbox, f.sortedStore(), f.sortedTimers(), f.held, f.parts})
 	}
-	rows := s.snapshotTasks(out)
+	groups := s.snapshotTasks(out)
 	for _, d := range s.demands {
-		out.Demands = append(out.Demands, DemandRecord{d.plugin, d.Demand, d.suppressed, d.waiting, rows[d.group]})
+		out.Demands = append(out.Demands, DemandRecord{d.plugin, d.Demand, d.suppressed, d.waiting, groups.find(d.group)})
 	}
 	for _, o := range s.sortedOffers() {
 		out.Offers = append(out.Offers, OfferRecord{o.Offer, s.parts(o.grant.Parts)})
@@ -186,24 +187,52 @@ func (s *State) Snapshot() *Snapshot {
 	return out
 }
 
-// snapshotTasks writes the tasks and the groups they share, and returns each
-// group's row, from 1.
-func (s *State) snapshotTasks(out *Snapshot) map[*group]uint32 {
-	rows := map[*group]uint32{}
+// groupRows numbers groups from 1. It goes by what they say, not by which they
+// are: whether two tasks that are alike share their group is nobody's business.
+type groupRows struct {
+	rows map[string]uint32
+	seen map[*group]string
+}
+
+func (g *groupRows) key(of *group) (key string, record GroupRecord) {
+	record = GroupRecord{of.ref, of.plugin, of.demand, of.tag, of.role, of.resources, of.template}
+	if key, ok := g.seen[of]; ok {
+		return key, record
+	}
+	b, err := record.MarshalMsg(nil)
+	if err != nil {
+		b = []byte(err.Error()) // the type cannot fail to encode
+	}
+	g.seen[of] = string(b)
+	return string(b), record
+}
+
+// find returns a group's row, 0 when no task has it.
+func (g *groupRows) find(of *group) uint32 {
+	if of == nil {
+		return 0
+	}
+	key, _ := g.key(of)
+	return g.rows[key]
+}
+
+// snapshotTasks writes the tasks and the groups they share.
+func (s *State) snapshotTasks(out *Snapshot) *groupRows {
+	g := &groupRows{rows: map[string]uint32{}, seen: map[*group]string{}}
 	for _, t := range s.sortedTasks() {
-		g := t.group
-		row, ok := rows[g]
+		key, record := g.key(t.group)
+		row, ok := g.rows[key]
 		if !ok {
-			out.Groups = append(out.Groups, GroupRecord{g.ref, g.plugin, g.demand, g.tag, g.role, g.resources, g.template})
+			out.Groups = append(out.Groups, record)
 			row = uint32(len(out.Groups))
-			rows[g] = row
+			g.rows[key] = row
 		}
 		out.Tasks = append(out.Tasks, TaskRecord{Group: row - 1, Serial: t.serial, Node: uint32(t.node.row), Ports: t.placed.Ports,
 			Devices: t.placed.Devices, Parts: s.parts(t.placed.Grant.Parts), Created: t.created, Goal: t.goal,
-			GoalReason: t.goalReason, GoalMessage: t.goalMessage, Grace: t.grace,
+			GoalReason: t.goalReason, GoalMessage: t.goalMessage, Refused: t.refused, Grace: t.grace,
 			Unreachable: t.unreachable, Status: t.status()})
 	}
-	return rows
+	return g
 }
 
 func (s *State) parts(parts []account.Part) []PartRecord {

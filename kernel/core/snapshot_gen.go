@@ -1800,8 +1800,8 @@ func (z *Snapshot) Msgsize() (s int) {
 func (z *TaskRecord) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(13)
-	var zb0001Mask uint16 /* 13 bits */
+	zb0001Len := uint32(14)
+	var zb0001Mask uint16 /* 14 bits */
 	_ = zb0001Mask
 	if z.Devices == nil {
 		zb0001Len--
@@ -1810,6 +1810,10 @@ func (z *TaskRecord) MarshalMsg(b []byte) (o []byte, err error) {
 	if z.GoalMessage == "" {
 		zb0001Len--
 		zb0001Mask |= 0x200
+	}
+	if z.Refused == nil {
+		zb0001Len--
+		zb0001Mask |= 0x400
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -1892,6 +1896,19 @@ func (z *TaskRecord) MarshalMsg(b []byte) (o []byte, err error) {
 			// string "m"
 			o = append(o, 0xa1, 0x6d)
 			o = msgp.AppendString(o, z.GoalMessage)
+		}
+		if (zb0001Mask & 0x400) == 0 { // if not omitted
+			// string "z"
+			o = append(o, 0xa1, 0x7a)
+			if z.Refused == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = z.Refused.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Refused")
+					return
+				}
+			}
 		}
 		// string "r"
 		o = append(o, 0xa1, 0x72)
@@ -2060,6 +2077,23 @@ func (z *TaskRecord) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "GoalMessage")
 				return
 			}
+		case "z":
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Refused = nil
+			} else {
+				if z.Refused == nil {
+					z.Refused = new(sdk.RefusedResize)
+				}
+				bts, err = z.Refused.UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Refused")
+					return
+				}
+			}
 		case "r":
 			bts, err = z.Grace.UnmarshalMsg(bts)
 			if err != nil {
@@ -2104,6 +2138,12 @@ func (z *TaskRecord) Msgsize() (s int) {
 	for za0003 := range z.Parts {
 		s += 1 + 2 + z.Parts[za0003].Role.Msgsize() + 2 + z.Parts[za0003].Amount.Msgsize()
 	}
-	s += 2 + z.Created.Msgsize() + 2 + z.Goal.Msgsize() + 2 + z.GoalReason.Msgsize() + 2 + msgp.StringPrefixSize + len(z.GoalMessage) + 2 + z.Grace.Msgsize() + 2 + msgp.BoolSize + 2 + z.Status.Msgsize()
+	s += 2 + z.Created.Msgsize() + 2 + z.Goal.Msgsize() + 2 + z.GoalReason.Msgsize() + 2 + msgp.StringPrefixSize + len(z.GoalMessage) + 2
+	if z.Refused == nil {
+		s += msgp.NilSize
+	} else {
+		s += z.Refused.Msgsize()
+	}
+	s += 2 + z.Grace.Msgsize() + 2 + msgp.BoolSize + 2 + z.Status.Msgsize()
 	return
 }

@@ -51,6 +51,8 @@ type State struct {
 	serials serials
 	wake    sdk.Time // when time alone changes something next, 0 for never
 
+	resized resized // the last one, so that tasks resized alike share what they are
+
 	changes Changes
 	part    uint32
 	touched []account.NodeRow

@@ -30,6 +30,7 @@ type task struct {
 	goalReason  sdk.Reason
 	goalMessage string
 	grace       sdk.Duration
+	refused     *sdk.RefusedResize
 
 	state       sdk.TaskState
 	health      sdk.Health
@@ -57,7 +58,7 @@ func (t *task) view() sdk.Task {
 		ID: t.id(), Ref: g.ref, Plugin: g.plugin, Demand: g.demand, Tag: g.tag, Role: g.role,
 		Node: t.node.ID, Resources: g.resources, Ports: t.placed.Ports,
 		Devices: t.placed.Devices, Created: t.created,
-		Goal: t.goal, GoalReason: t.goalReason, GoalMessage: t.goalMessage, Unreachable: t.unreachable,
+		Goal: t.goal, GoalReason: t.goalReason, GoalMessage: t.goalMessage, Refused: t.refused, Unreachable: t.unreachable,
 		Status: t.status(),
 	}
 }

@@ -47,6 +47,7 @@ type record struct {
 type shape struct {
 	Tag    string `json:"tag"`
 	Digest string `json:"digest"`
+	Frame  string `json:"frame,omitempty"`
 }
 
 // sighting is since when something is known of a task.
@@ -85,8 +86,9 @@ func (r *record) adopt(s *framework.Subject, sp *spec) {
 	tag := fmt.Sprint(s.Doc.Version)
 	if i := slices.IndexFunc(r.Shapes, func(k shape) bool { return k.Digest == sp.digest }); i >= 0 {
 		tag = r.Shapes[i].Tag
+		r.Shapes[i].Frame = sp.frame
 	} else {
-		r.Shapes = append(r.Shapes, shape{tag, sp.digest})
+		r.Shapes = append(r.Shapes, shape{tag, sp.digest, sp.frame})
 	}
 	if r.Tag != tag {
 		r.Tag = tag

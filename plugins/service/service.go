@@ -36,6 +36,7 @@ func decide(s *framework.Subject) {
 	r.count(s, sp)
 	r.prove(s)
 	r.track(s, sp)
+	resize(s, sp, &r)
 	wanted := balance(s, sp, &r)
 	r.settleLost(s)
 	demand(s, sp, &r, wanted)
@@ -108,7 +109,7 @@ func balance(s *framework.Subject, sp *spec, r *record) int64 {
 			if !t.Unreachable {
 				ending++
 			}
-		case t.Tag != r.Tag:
+		case t.Tag != r.Tag && !r.resizable(t, sp):
 			old = append(old, t)
 		case t.Unreachable && r.replaced(t):
 			given = append(given, t)

@@ -33,6 +33,7 @@ func body(t *rapid.T) []byte {
 	b, err := json.Marshal(map[string]any{
 		"instances": rapid.IntRange(0, 5).Draw(t, "instances"),
 		"run":       map[string]any{"container": map[string]any{"image": "oci:/" + rapid.SampledFrom([]string{"a", "b"}).Draw(t, "image")}},
+		"resources": map[string]any{"cpus": rapid.SampledFrom([]float64{0.1, 0.2}).Draw(t, "cpus")},
 		"upgrade": map[string]any{
 			"min_healthy": rapid.SampledFrom([]float64{0, 0.5, 1}).Draw(t, "min"),
 			"max_over":    rapid.SampledFrom([]float64{0, 0.5, 1}).Draw(t, "over")},

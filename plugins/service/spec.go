@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/drupe-os/drupe/sdk"
@@ -28,6 +29,9 @@ type spec struct {
 	// digest is of all that an instance is made of. Documents that differ in
 	// other things only, such as the number of instances, share it.
 	digest string
+	// frame is of all of it but what a running instance can be given more or
+	// less of. Instances of one frame are resized where they are.
+	frame string
 }
 
 // read reads a document. Errors: a body that is no service, or that contradicts
@@ -69,7 +73,9 @@ func read(d *sdk.Document) (*spec, error) {
 		s.replaceAfter = max(0, *u.ReplaceAfter)
 	}
 	var err error
-	s.digest, err = digestOf(s)
+	if s.digest, err = digestOf(s); err == nil {
+		s.frame, err = frameOf(s)
+	}
 	return s, err
 }
 
@@ -85,6 +91,20 @@ func digestOf(s *spec) (string, error) {
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8]), nil
+}
+
+// frameOf is the digest of the same with cpus, mem and their like left out.
+// Instances with cores of their own keep them: those would have to move.
+func frameOf(s *spec) (string, error) {
+	if c := s.template.CPUSet; c != nil && c.Exclusive {
+		return s.digest, nil
+	}
+	frame := *s
+	frame.template.Resources = slices.DeleteFunc(slices.Clone(s.template.Resources), func(q sdk.Quantity) bool {
+		return q.Name == sdk.CPUs || q.Name == sdk.Mem
+	})
+	frame.template.Limits = sdk.Limits{Disk: s.template.Limits.Disk, Hugepages: s.template.Limits.Hugepages, Rlimits: s.template.Limits.Rlimits}
+	return digestOf(&frame)
 }
 
 // atLeast returns how many instances must stay healthy while a new version

@@ -39,6 +39,11 @@ func (c *Call) Kill(id sdk.TaskID, why sdk.Reason) {
 	c.add(sdk.Action{Kill: &sdk.KillTask{Task: id, Reason: why}})
 }
 
+// Resize changes what a live task is charged for and bounded by, and marks it.
+func (c *Call) Resize(id sdk.TaskID, r sdk.Resources, l sdk.Limits, tag string) {
+	c.add(sdk.Action{Resize: &sdk.ResizeTask{Task: id, Resources: r, Limits: l, Tag: tag}})
+}
+
 // Forget drops the record of an ended task.
 func (c *Call) Forget(id sdk.TaskID) { c.add(sdk.Action{Forget: &sdk.ForgetTask{Task: id}}) }
 

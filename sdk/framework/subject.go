@@ -90,6 +90,22 @@ func (s *Subject) Kill(t *sdk.Task, why sdk.Reason) {
 	s.backOut(func() { t.Goal, t.GoalReason = sdk.GoalRun, sdk.ReasonNone })
 }
 
+// Resize changes what a live task is charged for and bounded by, and marks it.
+// The task counts as changed at once. Should the kernel refuse, it comes back
+// as it was, with Refused.
+func (s *Subject) Resize(t *sdk.Task, r sdk.Resources, l sdk.Limits, tag string) {
+	if t.Goal == sdk.GoalStop || t.Status.State.Terminal() {
+		return
+	}
+	old := *t
+	s.call.Resize(t.ID, r, l, tag)
+	t.Resources, t.Refused = r, nil
+	if tag != "" {
+		t.Tag = tag
+	}
+	s.backOut(func() { t.Resources, t.Refused, t.Tag = old.Resources, old.Refused, old.Tag })
+}
+
 // Forget drops the record of an ended task.
 func (s *Subject) Forget(t *sdk.Task) {
 	if !t.Status.State.Terminal() || s.level.tasks[t.ID] != t {

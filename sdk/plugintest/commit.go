@@ -69,6 +69,8 @@ func (k *Kernel) apply(a *sdk.Action) ([]sdk.FrameworkEvent, error) {
 		if t.Goal == sdk.GoalRun {
 			t.Goal, t.GoalReason = sdk.GoalStop, a.Kill.Reason
 		}
+	case a.Resize != nil:
+		return k.resize(a.Resize)
 	case a.Forget != nil:
 		i := slices.IndexFunc(k.World.Tasks, func(t sdk.Task) bool { return t.ID == a.Forget.Task })
 		if i < 0 {
@@ -108,6 +110,30 @@ func (k *Kernel) apply(a *sdk.Action) ([]sdk.FrameworkEvent, error) {
 		return nil, fmt.Errorf("it says nothing")
 	}
 	return nil, nil
+}
+
+// resize changes a task, or notes that its node is full.
+func (k *Kernel) resize(a *sdk.ResizeTask) ([]sdk.FrameworkEvent, error) {
+	t := k.Task(a.Task)
+	if t == nil {
+		return nil, fmt.Errorf("there is no such task")
+	}
+	if _, err := a.Resources.Normal(); err != nil {
+		return nil, err
+	}
+	if t.Goal == sdk.GoalStop || t.Status.State.Terminal() {
+		return nil, nil
+	}
+	if k.full[t.ID] {
+		t.Refused = &sdk.RefusedResize{Tag: a.Tag, Reason: sdk.ReasonMem, Message: "its node is full"}
+	} else {
+		t.Resources, t.Refused = a.Resources, nil
+		if a.Tag != "" {
+			t.Tag = a.Tag
+		}
+	}
+	copied := *t
+	return []sdk.FrameworkEvent{{Updated: &copied}}, nil
 }
 
 func (k *Kernel) setDemand(d *sdk.Demand) error {

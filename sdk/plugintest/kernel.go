@@ -34,13 +34,14 @@ type Kernel struct {
 	offers   sdk.OfferID
 	holding  bool
 	muted    map[string]bool // suppressed demands
-	refusals int             // in this test
+	full     map[sdk.TaskID]bool
+	refusals int // in this test
 }
 
 // NewKernel returns a kernel for the framework that make builds. Nothing is
 // called before Start.
 func NewKernel(plugin sdk.PluginName, make func() framework.Framework) *Kernel {
-	return &Kernel{World: sdk.World{Plugin: plugin, Now: Epoch}, make: make, muted: map[string]bool{}}
+	return &Kernel{World: sdk.World{Plugin: plugin, Now: Epoch}, make: make, muted: map[string]bool{}, full: map[sdk.TaskID]bool{}}
 }
 
 // Start runs a fresh instance of the framework on the committed World, as after
@@ -161,6 +162,10 @@ func (k *Kernel) Update(id sdk.TaskID, change func(t *sdk.Task)) error {
 	k.tell(sdk.FrameworkEvent{Updated: &copied})
 	return nil
 }
+
+// Fill has a task's node refuse to resize it from now on, or with false no
+// longer.
+func (k *Kernel) Fill(id sdk.TaskID, full bool) { k.full[id] = full }
 
 // Offer offers resources of a node for a demand without template. Errors: no
 // such demand, or a suppressed one.

@@ -33,9 +33,10 @@ var update = flag.Bool("update", false, "write what the framework did into the s
 //	apply KIND/NAME FILE [role=R]     declare or change a document
 //	stop|resume|remove KIND/NAME
 //	launch [DEMAND] [n=N] [node=N]    turn demands into tasks
-//	task ID STATE [healthy|unhealthy] [reason=R] [exit=N]
+//	task ID STATE [healthy|unhealthy|unready] [reason=R] [exit=N]
 //	up                                every staging or starting task runs and is healthy
 //	lost ID, found ID                 its node is unreachable, is back
+//	full ID, roomy ID                 its node has no room to resize it, has again
 //	offer DEMAND NODE NAME=VALUE...   as in cpus=0.5 mem=67108864
 //	rescind N
 //	advance DURATION                  let time pass, fire timers
@@ -125,7 +126,7 @@ func (k *Kernel) step(line string, files []txtar.File, out *strings.Builder) err
 			args = append(args, w)
 		}
 	}
-	need := map[string]int{"apply": 2, "stop": 1, "resume": 1, "remove": 1, "task": 2, "lost": 1, "found": 1,
+	need := map[string]int{"apply": 2, "stop": 1, "resume": 1, "remove": 1, "task": 2, "lost": 1, "found": 1, "full": 1, "roomy": 1,
 		"offer": 2, "rescind": 1, "advance": 1, "at": 1}[verb]
 	if len(args) < need {
 		return fmt.Errorf("it needs %d arguments", need)
@@ -150,6 +151,8 @@ func (k *Kernel) step(line string, files []txtar.File, out *strings.Builder) err
 		return k.Up()
 	case "lost", "found":
 		return k.Update(sdk.TaskID(args[0]), func(t *sdk.Task) { t.Unreachable = verb == "lost" })
+	case "full", "roomy":
+		k.Fill(sdk.TaskID(args[0]), verb == "full")
 	case "offer":
 		return k.stepOffer(args, words[3:])
 	case "rescind":

@@ -21,6 +21,13 @@ func (k *Kernel) actionLine(a *sdk.Action) string {
 			s += " grace=" + a.Kill.Grace.String()
 		}
 		return s
+	case a.Resize != nil:
+		r := a.Resize
+		s := fmt.Sprintf("resize %s (%s)", r.Task, r.Resources)
+		if r.Limits.CPUs != 0 || r.Limits.Mem != 0 {
+			s += fmt.Sprintf(" limits (cpus %s, mem %s)", sdk.FormatQuantity(sdk.CPUs, int64(r.Limits.CPUs)), sdk.FormatBytes(r.Limits.Mem))
+		}
+		return s + opt(" tag=", r.Tag)
 	case a.Forget != nil:
 		return "forget " + string(a.Forget.Task)
 	case a.Accept != nil:
@@ -95,6 +102,9 @@ func taskLine(t *sdk.Task) string {
 	s += fmt.Sprintf(" node=%s demand=%s", t.Node, t.Demand) + opt(" tag=", t.Tag)
 	if t.Goal == sdk.GoalStop {
 		s += " goal=stop"
+	}
+	if t.Refused != nil {
+		s += " refused=" + t.Refused.Reason.String() + opt("@", t.Refused.Tag)
 	}
 	if t.Unreachable {
 		s += " unreachable"
