@@ -10,6 +10,7 @@
 package bundle
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -34,6 +35,9 @@ type Host struct {
 	IDs IDRange
 	// Nodes are the task's devices on the host, in their order.
 	Nodes []Node
+	// Join is the folder of the namespaces that a sidecar shares with its task's
+	// own program; "" for that one.
+	Join string
 	// Files of the host to show in the container, read-only: name resolution.
 	Files []string
 }
@@ -97,7 +101,9 @@ func Spec(s *isolation.Spec, p *isolation.Program, user User, h Host) (*specs.Sp
 			},
 		},
 	}
-	if h.IDs.Size > 0 {
+	if h.Join != "" {
+		spec.Hostname = ""
+	} else if h.IDs.Size > 0 {
 		m := []specs.LinuxIDMapping{{ContainerID: 0, HostID: h.IDs.First, Size: h.IDs.Size}}
 		spec.Linux.UIDMappings, spec.Linux.GIDMappings = m, slices.Clone(m)
 	}
@@ -151,16 +157,26 @@ func check(s *isolation.Spec, p *isolation.Program, user User, h Host) error {
 	return nil
 }
 
+// namespaces are the container's own ones, and of a sidecar those of its task.
 func namespaces(s *isolation.Spec, h Host) []specs.LinuxNamespace {
 	n := []specs.LinuxNamespace{
-		{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
-		{Type: specs.UTSNamespace}, {Type: specs.CgroupNamespace},
+		{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, h.shared(specs.IPCNamespace, "ipc"),
+		h.shared(specs.UTSNamespace, "uts"), {Type: specs.CgroupNamespace},
 	}
 	if h.IDs.Size > 0 {
-		n = append(n, specs.LinuxNamespace{Type: specs.UserNamespace})
+		n = append(n, h.shared(specs.UserNamespace, "user"))
 	}
 	if s.PrivateNetwork {
-		n = append(n, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+		n = append(n, h.shared(specs.NetworkNamespace, "net"))
+	}
+	return n
+}
+
+// shared is a namespace of the whole task.
+func (h Host) shared(kind specs.LinuxNamespaceType, file string) specs.LinuxNamespace {
+	n := specs.LinuxNamespace{Type: kind}
+	if h.Join != "" {
+		n.Path = filepath.Join(h.Join, file)
 	}
 	return n
 }

@@ -41,68 +41,110 @@ func (k *keeper) adoptOne(t *task) bool {
 		close(t.closed)
 		return true
 	}
-	if t.rec.PID == 0 {
-		k.clear(t)
-		return false
+	t.addPrograms()
+	for _, p := range t.programs() {
+		if p.trace.PID == 0 {
+			k.clear(t)
+			return false
+		}
 	}
-	if err := k.resume(t); err != nil {
-		logf("%s: ended unseen: %v", t.id, err)
+	if e := k.resume(t, t.own); e != nil {
 		if t.rec.Boot == k.boot {
 			killCgroup(t.rec.Cgroups)
 		}
-		t.settle(&isolation.Exit{Ended: now()})
+		t.settle(e, t.failedBefore())
 		k.leftovers(t)
+		return true
 	}
+	for _, p := range t.sidecars {
+		if p.trace.Exit == nil {
+			if e := k.resume(t, p); e != nil {
+				count(t.cgroups(p), e)
+				t.sidecarEnded(p, e)
+				removeCgroups(t.cgroups(p))
+				os.RemoveAll(filepath.Join(k.runcDir, p.id))
+			}
+		}
+	}
+	if t.failure == nil {
+		if t.failure = t.failedBefore(); t.failure != nil {
+			t.own.kill()
+		}
+	}
+	// A keeper that ended between writing the time and executing has left a
+	// container that is only created.
+	if !t.own.executed() {
+		t.rec.Started = 0
+	}
+	go t.finish(k.tell)
 	return true
 }
 
-// resume takes over a container that is still there.
-func (k *keeper) resume(t *task) error {
-	if t.rec.Boot != k.boot {
-		return errors.New("the machine was started anew")
+// failedBefore returns the exit of the sidecar that an earlier keeper saw fail.
+func (t *task) failedBefore() *isolation.Exit {
+	for _, p := range t.sidecars {
+		if e := p.trace.Exit; e != nil && failed(e) {
+			return e
+		}
 	}
-	pidfd, err := openPidfd(t.rec.PID)
+	return nil
+}
+
+// resume takes over a container that is still there, or returns how it ended.
+func (k *keeper) resume(t *task, p *program) *isolation.Exit {
+	ended, err := k.load(t, p)
 	if err != nil {
-		return err
+		logf("%s: ended unseen: %v", p.id, err)
+		ended = &isolation.Exit{}
 	}
+	if ended != nil {
+		ended.Ended = now()
+		return ended
+	}
+	pids, err := p.ctr.Processes()
+	if err != nil {
+		logf("%s: %v", p.id, err)
+	}
+	p.out = adoptOutput(p.trace.Pipes, pids)
+	p.out.start(t.rec.Spec, p)
+	return nil
+}
+
+// load finds a container by its first process. Errors: that has ended, and
+// nobody knows how.
+func (k *keeper) load(t *task, p *program) (ended *isolation.Exit, err error) {
+	if t.rec.Boot != k.boot {
+		return nil, errors.New("the machine was started anew")
+	}
+	pidfd, err := openPidfd(p.trace.PID)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if ended != nil || err != nil {
+			pidfd.Close()
+		}
+	}()
 	// Loading compares the time at which the process began: with the handle
 	// open since before, it is this process that the handle is of.
-	ctr, err := libcontainer.Load(k.runcDir, string(t.id))
-	if err != nil {
-		pidfd.Close()
-		return err
+	if p.ctr, err = libcontainer.Load(k.runcDir, p.id); err != nil {
+		return nil, err
 	}
-	t.ctr = ctr
-	status, err := ctr.Status()
-	if err == nil && status == libcontainer.Stopped {
-		if ws, ok := zombieStatus(t.rec.PID); ok {
-			pidfd.Close()
-			t.settle(&isolation.Exit{Code: code(ws), Known: true, Ended: now()})
-			return nil
+	status, err := p.ctr.Status()
+	if err != nil {
+		return nil, err
+	}
+	if status == libcontainer.Stopped {
+		if ws, ok := zombieStatus(p.trace.PID); ok {
+			return &isolation.Exit{Code: code(ws), Known: true}, nil
 		}
-		err = errors.New("its first process is gone")
+		return nil, errors.New("its first process is gone")
 	}
-	if err == nil {
-		t.ended, err = k.exits.watch(pidfd)
+	if p.ended, err = k.exits.watch(pidfd); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		pidfd.Close()
-		return err
-	}
-	t.pidfd = pidfd
-	// A keeper that ended between writing the time and executing has left a
-	// container that is only created.
-	if status == libcontainer.Created {
-		t.rec.Started = 0
-	}
-	pids, err := ctr.Processes()
-	if err != nil {
-		logf("%s: %v", t.id, err)
-	}
-	t.out = adoptOutput(t.rec.Pipes, pids)
-	t.out.start(t.rec.Spec)
-	go t.finish(k.tell)
-	return nil
+	p.pidfd = pidfd
+	return nil, nil
 }
 
 // clear removes a container that was never finished.
@@ -118,4 +160,7 @@ func (k *keeper) leftovers(t *task) {
 		logf("%s: %v", t.id, err)
 	}
 	os.RemoveAll(filepath.Join(k.runcDir, string(t.id)))
+	for _, p := range t.sidecars {
+		os.RemoveAll(filepath.Join(k.runcDir, p.id))
+	}
 }

@@ -26,6 +26,9 @@ func (k *keeper) create(s *isolation.Spec) error {
 	if err := validID(s.ID); err != nil {
 		return err
 	}
+	if err := checkSidecars(s); err != nil {
+		return explain(s.ID, err)
+	}
 	t := &task{id: s.ID, dir: filepath.Join(k.tasksDir, string(s.ID)), closed: make(chan struct{})}
 	if err := k.reserve(t); err != nil {
 		return err
@@ -53,30 +56,82 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 		}
 	}()
 	t.rec = record{Spec: s, Boot: k.boot}
-	paths, err := cgroupPaths(k.cgroup + "/" + string(s.ID))
-	if err != nil {
+	t.addPrograms()
+	if t.rec.Cgroups, err = cgroupPaths(k.cgroupOf(t.id)); err != nil {
 		return err
 	}
-	t.rec.Cgroups = paths
 	if err := t.saveRecord(); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			t.unmake()
+		}
+	}()
+	if err := k.bound(s.ID, k.cgroupOf(t.id), &s.Limits); err != nil {
+		return err
+	}
+	// The task's own program first: its namespaces are those that the sidecars
+	// join.
+	for _, p := range t.programs() {
+		if err := k.launch(t, p); err != nil {
+			return err
+		}
+	}
+	for _, p := range t.programs() {
+		p.out.start(s, p)
+	}
+	return nil
+}
 
+func (k *keeper) cgroupOf(id sdk.TaskID) string { return k.cgroup + "/" + string(id) }
+
+// unmake ends and frees what there is of a task that cannot be made.
+func (t *task) unmake() {
+	killCgroup(t.rec.Cgroups)
+	for _, p := range t.programs() {
+		if p.proc != nil {
+			p.kill()
+			p.proc.Wait()
+		}
+		p.free()
+		if p.out != nil {
+			p.out.close()
+		}
+	}
+	removeCgroups(t.rec.Cgroups)
+}
+
+// launch makes the container of a program of the task.
+func (k *keeper) launch(t *task, p *program) error {
+	s := t.rec.Spec
+	if p != t.own {
+		if err := os.MkdirAll(p.dir, 0o700); err != nil {
+			return err
+		}
+		limits := p.spec.Limits
+		if limits.CPUWeight == 0 {
+			limits.CPUWeight = 1000 // as much as the task's own
+		}
+		if err := k.bound(t.id, k.cgroupOf(t.id)+"/"+p.leaf(), &limits); err != nil {
+			return err
+		}
+	}
 	mount := strconv.FormatUint(k.mounts.Add(1), 36)
 	defer k.roots.unmount(mount)
-	root, err := k.roots.mount(mount, t.dir, s.Program.Layers)
+	root, err := k.roots.mount(mount, p.dir, p.spec.Layers)
 	if err != nil {
 		return err
 	}
-	user, err := resolveUser(s.ID, s.Program.User, root)
+	user, err := resolveUser(s.ID, p.spec.User, root)
 	if err != nil {
 		return err
 	}
-	host := k.host(root, s.ID)
+	host := k.host(root, t, p)
 	if host.Nodes, err = nodes(s); err != nil {
 		return err
 	}
-	spec, err := bundle.Spec(s, k.clamp(s.ID, &s.Program), user, host)
+	spec, err := bundle.Spec(s, k.clamp(s.ID, p.spec), user, host)
 	if err != nil {
 		return err
 	}
@@ -84,57 +139,32 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 	if err != nil {
 		return err
 	}
-
-	if err := k.bound(s.ID, k.cgroup+"/"+string(s.ID), &s.Limits); err != nil {
-		removeCgroups(paths)
-		return err
-	}
 	out, theirs, err := newOutput()
 	if err != nil {
-		removeCgroups(paths)
 		return err
 	}
-	t.ctr, err = libcontainer.Create(k.runcDir, string(s.ID), config)
-	if err != nil {
-		out.close()
-		closeAll(theirs)
-		removeCgroups(paths)
+	defer closeAll(theirs)
+	p.out, p.trace.Pipes = out, out.inodes
+	if p.ctr, err = libcontainer.Create(k.runcDir, p.id, config); err != nil {
 		return err
 	}
-	t.proc = process(spec, theirs)
-	err = t.ctr.Start(t.proc)
-	closeAll(theirs)
-	if err == nil {
-		t.out = out
-		t.rec.Pipes = out.inodes
-		err = k.watch(t)
-	} else {
-		t.proc = nil
-	}
-	if err != nil {
-		if t.proc != nil {
-			t.ctr.Signal(os.Kill)
-			t.proc.Wait()
-		}
-		out.close()
-		killCgroup(paths)
-		t.ctr.Destroy()
-		removeCgroups(paths)
+	proc := process(spec, theirs)
+	if err := p.ctr.Start(proc); err != nil {
 		return err
 	}
-	out.start(s)
-	return nil
+	p.proc = proc
+	return k.watch(t, p)
 }
 
 // watch makes the keeper notice the end of a created container.
-func (k *keeper) watch(t *task) (err error) {
-	if t.rec.PID, err = t.proc.Pid(); err != nil {
+func (k *keeper) watch(t *task, p *program) (err error) {
+	if p.trace.PID, err = p.proc.Pid(); err != nil {
 		return err
 	}
-	if t.pidfd, err = openPidfd(t.rec.PID); err != nil {
+	if p.pidfd, err = openPidfd(p.trace.PID); err != nil {
 		return err
 	}
-	if t.ended, err = k.exits.watch(t.pidfd); err != nil {
+	if p.ended, err = k.exits.watch(p.pidfd); err != nil {
 		return err
 	}
 	return t.saveRecord()
@@ -187,10 +217,16 @@ func process(spec *specs.Spec, out [2]*os.File) *libcontainer.Process {
 }
 
 // host says what of this machine matters to a container.
-func (k *keeper) host(root string, id sdk.TaskID) bundle.Host {
+func (k *keeper) host(root string, t *task, p *program) bundle.Host {
 	h := bundle.Host{
-		Root: root, Sys: filepath.Join(filepath.Dir(root), sysMount), Cgroup: k.cgroup + "/" + string(id),
+		Root: root, Sys: filepath.Join(filepath.Dir(root), sysMount), Cgroup: k.cgroupOf(t.id),
 		Limiter: k.limiter, IDs: k.roots.ids,
+	}
+	if len(t.sidecars) > 0 {
+		h.Cgroup += "/" + p.leaf()
+	}
+	if p != t.own {
+		h.Join = pidDir(t.own.trace.PID, "ns")
 	}
 	for _, f := range []string{"/etc/resolv.conf", "/etc/hosts"} {
 		if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() {

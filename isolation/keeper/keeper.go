@@ -215,7 +215,10 @@ func (k *keeper) start(id sdk.TaskID) error {
 	if err != nil {
 		return explain(id, err)
 	}
-	if err := t.ctr.Exec(); err != nil {
+	if err := t.startSidecars(); err != nil {
+		return explain(id, err)
+	}
+	if err := t.own.ctr.Exec(); err != nil {
 		return explain(id, err)
 	}
 	return nil
@@ -290,7 +293,11 @@ func (k *keeper) tell(id sdk.TaskID) {
 func (k *keeper) suspend() {
 	for _, t := range k.all() {
 		if !t.stopped() {
-			t.out.suspend()
+			for _, p := range t.programs() {
+				if p.out != nil {
+					p.out.suspend()
+				}
+			}
 		}
 	}
 }

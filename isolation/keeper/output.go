@@ -89,9 +89,10 @@ func adoptOutput(inodes [2]uint64, pids []int) *output {
 }
 
 // start begins to write the logs.
-func (o *output) start(s *isolation.Spec) {
-	if err := os.MkdirAll(s.LogDir, 0o750); err != nil {
-		logf("%s: log folder: %v", s.ID, err)
+func (o *output) start(s *isolation.Spec, p *program) {
+	dir := p.logDir(s)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		logf("%s: log folder: %v", p.id, err)
 	}
 	for i, pipe := range o.pipes {
 		if pipe == nil {
@@ -100,7 +101,7 @@ func (o *output) start(s *isolation.Spec) {
 		o.wg.Add(1)
 		go func() {
 			defer o.wg.Done()
-			pump(pipe, logfile.NewWriter(s.LogDir, streams[i], s.Logs, now), string(s.ID)+" "+streams[i])
+			pump(pipe, logfile.NewWriter(dir, streams[i], s.Logs, now), p.id+" "+streams[i])
 		}()
 	}
 	go func() {

@@ -16,13 +16,24 @@ import (
 type record struct {
 	Spec    *isolation.Spec `json:"spec"`
 	Boot    string          `json:"boot"` // of the machine; a container does not survive it
-	PID     int             `json:"pid,omitempty"`
 	Started sdk.Time        `json:"started,omitempty"`
+	// Cgroups are the task's, by controller, so that what a crash left of a
+	// half-made task can be found. Those of its containers are these, or lie in
+	// these.
+	Cgroups map[string]string `json:"cgroups,omitempty"`
+	// trace is of the task's own program.
+	trace
+	// Sidecars are in the order of the specification.
+	Sidecars []trace `json:"sidecars,omitempty"`
+}
+
+// trace is what has to be known of one container.
+type trace struct {
+	PID int `json:"pid,omitempty"`
 	// Pipes are the inode numbers of the pipes for its output.
 	Pipes [2]uint64 `json:"pipes"`
-	// Cgroups are the container's, by controller, so that what a crash left
-	// of a half-made container can be found.
-	Cgroups map[string]string `json:"cgroups,omitempty"`
+	// Exit is how it ended, of a sidecar that did before its task.
+	Exit *isolation.Exit `json:"exit,omitempty"`
 }
 
 const (

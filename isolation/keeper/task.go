@@ -14,18 +14,15 @@ import (
 	"github.com/drupe-os/drupe/sdk"
 )
 
-// task is one container. Its folder is there from before anything else of it
-// is made until after everything else is gone.
+// task is a program and its sidecars, each in a container. Its folder is there
+// from before anything else of it is made until after everything else is gone.
 type task struct {
 	id  sdk.TaskID
 	dir string
 
-	ctr    *libcontainer.Container
-	proc   *libcontainer.Process // nil when another keeper created it
-	pidfd  *os.File
-	out    *output
-	ended  <-chan struct{} // the first process has
-	closed chan struct{}   // its exit is recorded
+	own      *program
+	sidecars []*program
+	closed   chan struct{} // its exit is recorded
 
 	// changing is held while limits are changed, one change after the other.
 	changing sync.Mutex
@@ -33,6 +30,9 @@ type task struct {
 	mu   sync.Mutex
 	rec  record
 	exit *isolation.Exit
+	// ending: its own program has ended, and what sidecars do is their affair.
+	ending  bool
+	failure *isolation.Exit // of the sidecar that ends it
 }
 
 // container returns what is told of the task.
@@ -55,35 +55,40 @@ func (t *task) stopped() bool {
 	return t.exit != nil
 }
 
-// finish waits for the end of the first process, records it, and frees what
-// the container held; then it tells.
+// finish waits for the end of the task's own program, ends its sidecars, records
+// how it ended, and frees what it held; then it tells.
 func (t *task) finish(tell func(sdk.TaskID)) {
-	<-t.ended
-	e := t.status()
+	left := t.attendAll()
+	<-t.own.ended
+	e := t.own.status()
 	e.Ended = now()
-	t.out.drained()
-	t.settle(e)
+	t.own.out.drained()
+	t.mu.Lock()
+	t.ending = true
+	failure := t.failure
+	t.mu.Unlock()
+	t.endSidecars(left)
+	t.settle(e, failure)
 	tell(t.id)
 }
 
-// settle records the exit and frees everything but the folder.
-func (t *task) settle(e *isolation.Exit) {
-	count(t.rec.Cgroups, e)
+// settle records the exit and frees everything but the folder. A sidecar's
+// failure that ended the task takes the place of its own program's exit.
+func (t *task) settle(e, failure *isolation.Exit) {
+	t.count(e)
+	if failure != nil {
+		f := *failure
+		f.Peak, f.Ended = e.Peak, e.Ended
+		e = &f
+	}
 	if err := writeJSON(filepath.Join(t.dir, exitFile), e); err != nil {
 		// The disk is full, most likely: the exit is known for as long as this
 		// keeper runs, and the next one will call it unknown.
 		logf("%s: exit %d cannot be recorded: %v", t.id, e.Code, err)
 	}
-	if t.ctr != nil {
-		if err := t.ctr.Destroy(); err != nil {
-			logf("%s: %v", t.id, err)
-		}
-	}
+	t.own.free()
 	if err := removeCgroups(t.rec.Cgroups); err != nil {
 		logf("%s: %v", t.id, err)
-	}
-	if t.pidfd != nil {
-		t.pidfd.Close()
 	}
 	t.mu.Lock()
 	t.exit = e
@@ -91,38 +96,33 @@ func (t *task) settle(e *isolation.Exit) {
 	close(t.closed)
 }
 
-// status returns how the first process ended.
-func (t *task) status() *isolation.Exit {
-	if t.proc != nil {
-		if st, _ := t.proc.Wait(); st != nil {
-			if ws, ok := st.Sys().(syscall.WaitStatus); ok {
-				return &isolation.Exit{Code: code(ws), Known: true}
-			}
-		}
-		return &isolation.Exit{}
+// count fills in what the kernel counted for the task. What a sidecar met in
+// its own limits is not the task's own program's doing.
+func (t *task) count(e *isolation.Exit) {
+	count(t.rec.Cgroups, e)
+	if len(t.sidecars) > 0 {
+		own := isolation.Exit{}
+		count(t.cgroups(t.own), &own)
+		e.OOM, e.PidsHit = own.OOM, own.PidsHit || e.PidsHit
 	}
-	ws, ok := strangersStatus(t.pidfd, t.rec.PID)
-	if !ok {
-		return &isolation.Exit{}
-	}
-	return &isolation.Exit{Code: code(ws), Known: true}
 }
 
-func code(ws syscall.WaitStatus) int32 {
-	if ws.Signaled() {
-		return 128 + int32(ws.Signal())
-	}
-	return int32(ws.ExitStatus())
-}
-
-// signal sends sig to the first process, or to all of them.
+// signal sends sig to the first process of the task's own program, or to all of
+// that program's. Sidecars are ended after it; only killing all ends them at
+// once.
 func (t *task) signal(sig int, all bool) error {
 	if t.stopped() {
 		return gone(t.id)
 	}
+	kill := syscall.Signal(sig) == unix.SIGKILL
 	// Killing the first process of a pid namespace kills the others too.
-	if !all || syscall.Signal(sig) == unix.SIGKILL {
-		if err := t.ctr.Signal(syscall.Signal(sig)); err != nil {
+	if !all || kill {
+		if all {
+			for _, p := range t.sidecars {
+				p.kill()
+			}
+		}
+		if err := t.own.ctr.Signal(syscall.Signal(sig)); err != nil {
 			if t.stopped() || err == libcontainer.ErrNotRunning {
 				return gone(t.id)
 			}
@@ -130,7 +130,7 @@ func (t *task) signal(sig int, all bool) error {
 		}
 		return nil
 	}
-	pids, err := t.ctr.Processes()
+	pids, err := t.own.ctr.Processes()
 	if err != nil {
 		return sdk.Errorf(sdk.Internal, "task/"+string(t.id), "signal %d: %w", sig, err)
 	}
@@ -140,10 +140,15 @@ func (t *task) signal(sig int, all bool) error {
 	return nil
 }
 
-// kill ends the container and waits until its exit is recorded.
+// kill ends all of it and waits until its exit is recorded.
 func (t *task) kill() {
 	if !t.stopped() {
-		t.ctr.Signal(unix.SIGKILL)
+		t.mu.Lock()
+		t.ending = true
+		t.mu.Unlock()
+		for _, p := range t.programs() {
+			p.kill()
+		}
 	}
 	<-t.closed
 }

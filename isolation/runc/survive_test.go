@@ -80,7 +80,7 @@ func TestKeeperKilled(t *testing.T) {
 	hog.Limits.Memory = 16 << 20
 	n.begin(hog)
 	n.line(hog, "up")
-	pid := n.find("run").PID
+	pid, m := n.find("run").PID, int(n.find("meanwhile").PID)
 
 	if err := syscall.Kill(n.Info().PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -91,7 +91,6 @@ func TestKeeperKilled(t *testing.T) {
 		t.Errorf("without a keeper: %v", err)
 	}
 	// This one ends while nobody looks.
-	m := n.containerPID(t, "meanwhile")
 	if err := syscall.Kill(m, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -125,25 +124,6 @@ func TestKeeperKilled(t *testing.T) {
 		t.Errorf("run: %+v", e)
 	}
 	gapless(t, n.output(run, logfile.Stdout))
-}
-
-// containerPID finds the first process of a container without its keeper.
-func (n *node) containerPID(t *testing.T, id string) int {
-	t.Helper()
-	list, _ := filepath.Glob("/sys/fs/cgroup/pids/drupe-" + hash(n.cfg.StateDir) + "/" + id + "/cgroup.procs")
-	if len(list) == 0 {
-		list, _ = filepath.Glob("/sys/fs/cgroup/drupe-" + hash(n.cfg.StateDir) + "/" + id + "/cgroup.procs")
-	}
-	if len(list) != 1 {
-		t.Fatalf("cgroup of %s: %v", id, list)
-	}
-	b, err := os.ReadFile(list[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pid int
-	fmt.Sscan(string(b), &pid)
-	return pid
 }
 
 // A keeper of another build takes over without a line lost.
