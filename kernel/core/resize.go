@@ -1,7 +1,7 @@
 package core
 
 import (
-	"reflect"
+	"bytes"
 	"slices"
 
 	"github.com/drupe-os/drupe/sdk"
@@ -10,7 +10,6 @@ import (
 // resized is what a group became when a task of it was resized.
 type resized struct {
 	from, to *group
-	limits   sdk.Limits
 }
 
 // checkResize proves that a task's new size means something.
@@ -41,7 +40,7 @@ func (s *State) resize(a *sdk.ResizeTask) {
 		return
 	}
 	g := t.group
-	if t.refused == nil && (a.Tag == "" || a.Tag == g.tag) && slices.Equal(a.Resources, g.resources) && reflect.DeepEqual(a.Limits, g.template.Limits) {
+	if t.refused == nil && (a.Tag == "" || a.Tag == g.tag) && slices.Equal(a.Resources, g.resources) && same(&a.Limits, &g.template.Limits) {
 		return
 	}
 	why, detail := s.book.Resize(&t.placed, s.ledger.Vector(a.Resources, len(t.placed.Ports)))
@@ -63,12 +62,19 @@ func (s *State) resizedGroup(g *group, a *sdk.ResizeTask) *group {
 	if tag == "" {
 		tag = g.tag
 	}
-	if r := &s.resized; r.from == g && r.to.tag == tag && slices.Equal(r.to.resources, a.Resources) && reflect.DeepEqual(r.limits, a.Limits) {
+	if r := &s.resized; r.from == g && r.to.tag == tag && slices.Equal(r.to.resources, a.Resources) && same(&r.to.template.Limits, &a.Limits) {
 		return r.to
 	}
 	to, template := *g, *g.template
 	template.Resources, template.Limits = a.Resources, a.Limits
 	to.tag, to.resources, to.template = tag, a.Resources, &template
-	s.resized = resized{from: g, to: &to, limits: a.Limits}
+	s.resized = resized{from: g, to: &to}
 	return &to
+}
+
+// same reports whether limits are the same as written down.
+func same(a, b *sdk.Limits) bool {
+	x, _ := a.MarshalMsg(nil) // cannot fail to encode
+	y, _ := b.MarshalMsg(nil)
+	return bytes.Equal(x, y)
 }
