@@ -36,8 +36,10 @@ type Options struct {
 	Share, Of int
 	// ReserveCPUs (thousandths) and ReserveMem (bytes) are kept back for the
 	// system, before sharing. Negative: nothing; 0: 2 % of the cores, and 5 % of
-	// memory but at least 128 MiB and at most 4 GiB.
-	ReserveCPUs, ReserveMem int64
+	// memory but at least 128 MiB and at most 4 GiB. ReserveDisk is the same for
+	// the file system of Dir: 0 is 5 % of it, at least 256 MiB and at most
+	// 20 GiB.
+	ReserveCPUs, ReserveMem, ReserveDisk int64
 }
 
 // DefaultPorts is the pool of host ports when none is given. It lies below the
@@ -45,12 +47,15 @@ type Options struct {
 var DefaultPorts = sdk.Range{First: 20000, Last: 29999}
 
 // roots are the folders probed; tests replace them.
-type roots struct{ proc, cgroup string }
+type roots struct {
+	proc, cgroup, sys, arch string
+	calls                   calls
+}
 
 // Machine looks at this machine. Errors: Unsupported when it cannot be read,
 // Invalid for options that leave nothing.
 func Machine(o Options) (sdk.Machine, error) {
-	return machine(o, roots{"/proc", "/sys/fs/cgroup"})
+	return machine(o, roots{"/proc", "/sys/fs/cgroup", "/sys", runtime.GOARCH, live})
 }
 
 func machine(o Options, r roots) (sdk.Machine, error) {
@@ -68,6 +73,7 @@ func machine(o Options, r roots) (sdk.Machine, error) {
 	}
 	cpus = max(cpus-reserve(o.ReserveCPUs, cpus/50), 0)
 	mem = max(mem-reserve(o.ReserveMem, min(max(mem/20, 128<<20), 4<<30)), 0)
+	disk = max(disk-reserve(o.ReserveDisk, min(max(disk/20, 256<<20), 20<<30)), 0)
 	ports := o.Ports
 	if ports == (sdk.Range{}) {
 		ports = DefaultPorts
@@ -100,7 +106,7 @@ func machine(o Options, r roots) (sdk.Machine, error) {
 	if m.Address == "" {
 		m.Address = ownAddress()
 	}
-	m.Attributes = attributes()
+	m.Attributes = r.attributes(o.Dir)
 	return m, nil
 }
 
@@ -221,16 +227,6 @@ func readInt(path string) (int64, bool) {
 	return v, err == nil
 }
 
-// diskOf returns the bytes that a process without privilege may still write
-// there.
-func diskOf(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * st.Bsize, nil
-}
-
 // ownAddress is the address this machine would use to reach another network;
 // nothing is sent to find it.
 func ownAddress() string {
@@ -243,18 +239,11 @@ func ownAddress() string {
 	return "127.0.0.1"
 }
 
-// attributes are facts about the machine, sorted by name.
-func attributes() []sdk.Attribute {
-	out := []sdk.Attribute{{Name: "arch", Value: runtime.GOARCH}, {Name: "os", Value: runtime.GOOS}}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		out = append(out, sdk.Attribute{Name: "kernel", Value: unix.ByteSliceToString(u.Release[:])})
-	}
-	version := "1"
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		version = "2"
-	}
-	out = append(out, sdk.Attribute{Name: "cgroup", Value: version})
+// attributes are facts about the machine, sorted by name. README.md of package
+// agent lists them.
+func (r roots) attributes(dir string) []sdk.Attribute {
+	out := slices.Concat([]sdk.Attribute{{Name: "arch", Value: r.arch}, {Name: "os", Value: runtime.GOOS}},
+		r.features(), r.topology(), r.disks(dir))
 	slices.SortFunc(out, func(a, b sdk.Attribute) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }

@@ -20,7 +20,7 @@ func fakeRoots(t *testing.T, cgroup string, files map[string]string) roots {
 			t.Fatal(err)
 		}
 	}
-	return roots{filepath.Join(dir, "proc"), filepath.Join(dir, "cg")}
+	return roots{proc: filepath.Join(dir, "proc"), cgroup: filepath.Join(dir, "cg"), sys: filepath.Join(dir, "sys")}
 }
 
 func TestControlGroups(t *testing.T) {

@@ -29,6 +29,7 @@ type agentConfig struct {
 	Share, Of  int
 	Attributes []sdk.Attribute
 	ShareGPUs  bool
+	Reserve    cli.Reserve
 	DieWith    bool
 	Log        *slog.Logger
 }
@@ -56,13 +57,6 @@ func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	cards := gpu.New(gpu.Options{Share: cfg.ShareGPUs})
-	found, err := cards.Look()
-	if err != nil {
-		cfg.Log.Warn("GPUs cannot be asked for", "error", err)
-	} else {
-		cfg.Log.Info("GPUs", "note", found.Note)
-	}
 	program, err := keeper()
 	if err != nil {
 		return nil, err
@@ -73,6 +67,14 @@ func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
 	}
 	for _, d := range rt.Info().Degraded {
 		cfg.Log.Warn("isolation is less than usual here", "node", cfg.Name, "why", d)
+	}
+	machine.Attributes = append(machine.Attributes, runtimeFacts(rt.Info())...)
+	cards := gpu.New(gpu.Options{Share: cfg.ShareGPUs})
+	found, err := cards.Look()
+	if err != nil {
+		cfg.Log.Warn("GPUs cannot be asked for", "error", err)
+	} else {
+		cfg.Log.Info("GPUs", "note", found.Note)
 	}
 	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: equip(machine, found, cfg), Runtime: rt, Devices: devices{cards},
 		Servers: streams(cfg.Servers, id.Port), TLS: id.TLS(), Boot: probe.BootID(), Log: cfg.Log})
@@ -101,7 +103,8 @@ func (n *node) run(ctx context.Context) error {
 
 // survey finds out what the machine, or this agent's share of it, has.
 func survey(cfg agentConfig) (sdk.Machine, error) {
-	m, err := probe.Machine(probe.Options{Dir: cfg.Data, Address: cfg.Address, Version: cli.Version, Share: cfg.Share, Of: cfg.Of})
+	m, err := probe.Machine(probe.Options{Dir: cfg.Data, Address: cfg.Address, Version: cli.Version, Share: cfg.Share, Of: cfg.Of,
+		ReserveCPUs: cfg.Reserve.CPUs, ReserveMem: cfg.Reserve.Mem, ReserveDisk: cfg.Reserve.Disk})
 	if err != nil {
 		return m, err
 	}
@@ -130,6 +133,15 @@ func equip(m sdk.Machine, f gpu.Found, cfg agentConfig) sdk.Machine {
 	return m
 }
 
+// runtimeFacts are what placement may ask of the isolator.
+func runtimeFacts(i runc.Info) []sdk.Attribute {
+	list := []sdk.Attribute{{Name: "isolation.userns", Value: strconv.FormatBool(i.UserNamespaces)}, {Name: "isolation.degraded", Value: strconv.Itoa(len(i.Degraded))}}
+	if i.Runc != "" {
+		list = append(list, sdk.Attribute{Name: "isolation.runc", Value: i.Runc})
+	}
+	return list
+}
+
 // streams are the servers' addresses for agents: the hosts of the API at the
 // port that joining named.
 func streams(servers []string, port uint16) []string {
@@ -150,7 +162,7 @@ func Agent(ctx context.Context, o cli.AgentOptions, st cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	cfg := agentConfig{Data: data, Name: o.Name, Servers: o.Servers, Address: o.Address, Attributes: o.Attributes, ShareGPUs: o.ShareGPUs, Log: logger(st.Err, st.Getenv)}
+	cfg := agentConfig{Data: data, Name: o.Name, Servers: o.Servers, Address: o.Address, Attributes: o.Attributes, ShareGPUs: o.ShareGPUs, Reserve: o.Reserve, Log: logger(st.Err, st.Getenv)}
 	if o.TokenFile != "" {
 		b, err := os.ReadFile(o.TokenFile)
 		if err != nil {

@@ -131,7 +131,7 @@ func (k *keeper) rememberParent(parent map[string]string) error {
 
 func (k *keeper) info() runc.Info {
 	return runc.Info{
-		Protocol: runc.Protocol, PID: os.Getpid(), Build: k.build,
+		Protocol: runc.Protocol, PID: os.Getpid(), Build: k.build, Runc: runcVersion(),
 		UserNamespaces: k.roots.ns != nil, Degraded: k.degraded,
 	}
 }

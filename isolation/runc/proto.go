@@ -51,7 +51,8 @@ type Hello struct {
 type Info struct {
 	Protocol int    `json:"protocol"`
 	PID      int    `json:"pid"`
-	Build    string `json:"build"` // digest of its program
+	Build    string `json:"build"`          // digest of its program
+	Runc     string `json:"runc,omitempty"` // version of runc's libraries in it
 	// UserNamespaces: containers have user ids of their own. Otherwise Degraded
 	// says why not.
 	UserNamespaces bool `json:"user_namespaces"`
