@@ -8,14 +8,20 @@ import (
 func (k *Kernel) ListNodes() ([]sdk.NodeView, uint64) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return collect(k.state.Nodes), k.state.Index()
+	nodes := collect(k.state.Nodes)
+	for i := range nodes {
+		nodes[i].Usage = k.usages.node(&nodes[i])
+	}
+	return nodes, k.state.Index()
 }
 
 // Node implements gate.Cluster.
 func (k *Kernel) Node(idOrName string) (sdk.NodeView, error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return k.state.Node(idOrName)
+	n, err := k.state.Node(idOrName)
+	n.Usage = k.usages.node(&n)
+	return n, err
 }
 
 // ListRoles implements gate.Cluster.

@@ -79,6 +79,7 @@ type Kernel struct {
 	leader   bool // guarded by mu
 	reports  chan report
 	sessions sessions
+	usages   usages
 
 	stop context.CancelFunc
 	ctx  context.Context
@@ -103,6 +104,7 @@ func Open(cfg Config) (*Kernel, error) {
 		reports: make(chan report, 4096),
 	}
 	k.sessions.open = map[sdk.NodeID]uint64{}
+	k.usages.clear()
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	k.turn = &Turn{
 		State:  func() *core.State { return k.state },

@@ -54,6 +54,7 @@ func (k *Kernel) die(index uint64, err error) error {
 // what is sent is in the order of the log.
 func (k *Kernel) follow(c core.Changes) {
 	k.events.Publish(c.Events)
+	k.usages.follow(c.Events)
 	for _, m := range k.state.Tell(&c) {
 		k.cfg.Agents.Send(m.Node, m.Desired)
 	}
@@ -96,6 +97,7 @@ func (m machine) Restore(r io.Reader) error {
 	defer m.k.mu.Unlock()
 	m.k.state = s
 	m.k.events.Reset(s.Index())
+	m.k.usages.clear()
 	m.k.turn.Room()
 	return nil
 }

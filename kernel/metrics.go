@@ -22,6 +22,8 @@ func (k *Kernel) Metrics(w io.Writer) {
 	fmt.Fprintf(w, "# HELP drupe_nodes Nodes by liveness.\n# TYPE drupe_nodes gauge\n")
 	fmt.Fprintf(w, "drupe_nodes{liveness=\"up\"} %d\ndrupe_nodes{liveness=\"unreachable\"} %d\ndrupe_nodes{liveness=\"gone\"} %d\n",
 		v.Nodes.Up, v.Nodes.Unreachable, v.Nodes.Gone)
+	nodes, _ := k.ListNodes()
+	usageMetrics(w, nodes)
 	plugins, _ := k.ListPlugins()
 	fmt.Fprintf(w, "# HELP drupe_plugin_calls_total Calls of a plugin since this server started.\n# TYPE drupe_plugin_calls_total counter\n")
 	for _, p := range plugins {

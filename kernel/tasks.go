@@ -15,6 +15,7 @@ func (k *Kernel) ListTasks(f gate.TaskFilter) ([]sdk.TaskView, uint64) {
 	var out []sdk.TaskView
 	add := func(t sdk.TaskView) bool {
 		if f.Match(&t.Task) {
+			k.usages.show(&t)
 			out = append(out, t)
 		}
 		return true
@@ -31,7 +32,9 @@ func (k *Kernel) ListTasks(f gate.TaskFilter) ([]sdk.TaskView, uint64) {
 func (k *Kernel) Task(id sdk.TaskID) (sdk.TaskView, error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return k.state.Task(id)
+	t, err := k.state.Task(id)
+	k.usages.show(&t)
+	return t, err
 }
 
 // Kill implements gate.Tasks.

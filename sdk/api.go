@@ -155,6 +155,23 @@ type TaskView struct {
 	Task
 	NodeName string `json:"node_name"`
 	Address  string `json:"address,omitempty"` // of the node: the host of the task's ports
+	// Usage is what it uses, by its node's latest sample; nil: not known.
+	Usage *UsageView `json:"usage,omitempty"`
+}
+
+// UsageView is what a task, or all tasks of a node together, use. Rates are over
+// the time between the two latest samples, and 0 until there are two.
+type UsageView struct {
+	At        Time  `json:"at"`                  // of the sample; of a node the latest of its tasks'
+	CPUs      Milli `json:"cpus"`                // cores in use
+	Throttled Milli `json:"throttled,omitempty"` // held back by its quota: thousandths of the time, summed over its cores
+	Mem       int64 `json:"mem"`                 // bytes, page cache of its files included
+	MemPeak   int64 `json:"mem_peak,omitempty"`  // bytes at most; of a node not given
+	Swap      int64 `json:"swap,omitempty"`      // bytes
+	Pids      int64 `json:"pids"`                // processes and threads
+	Disk      int64 `json:"disk,omitempty"`      // bytes written to its own files
+	Read      int64 `json:"read,omitempty"`      // bytes a second from block devices
+	Write     int64 `json:"write,omitempty"`     // bytes a second to block devices
 }
 
 // NodeView is a node with what is used of it.
@@ -164,6 +181,8 @@ type NodeView struct {
 	Offered Resources `json:"offered"`
 	Free    Resources `json:"free"`
 	Tasks   int64     `json:"tasks"` // not ended
+	// Usage is what its tasks use together; nil: not known.
+	Usage *UsageView `json:"usage,omitempty"`
 }
 
 // RoleView is a role with what its subtree holds.

@@ -38,6 +38,8 @@ type Kernel interface {
 	AgentReport(node sdk.NodeID, session uint64, r *sdk.Report)
 	// AgentMachine takes in what a machine is now.
 	AgentMachine(node sdk.NodeID, session uint64, m *sdk.MachineUpdate)
+	// AgentUsage takes in what a node's tasks use. It does not block.
+	AgentUsage(node sdk.NodeID, session uint64, u *sdk.UsageReport)
 	// AgentLost tells of the end of a session that AgentConnected took in.
 	AgentLost(node sdk.NodeID, session uint64)
 }

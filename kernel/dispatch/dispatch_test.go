@@ -86,6 +86,10 @@ func (k *kernel) AgentReport(node sdk.NodeID, session uint64, r *sdk.Report) {
 	k.d.Ack(node, session, r.Seq)
 }
 
+func (k *kernel) AgentUsage(node sdk.NodeID, session uint64, u *sdk.UsageReport) {
+	k.lines <- fmt.Sprintf("usage %s %d", node, len(u.Usages))
+}
+
 func (k *kernel) AgentMachine(node sdk.NodeID, session uint64, m *sdk.MachineUpdate) {
 	k.lines <- fmt.Sprintf("machine %s %s", node, m.Machine.Hostname)
 }
@@ -217,7 +221,8 @@ func TestSession(t *testing.T) {
 	a.say(wire.FrameReport, &sdk.Report{Seq: 1})
 	a.say(200, &sdk.ReportAck{}) // a newer agent may say more
 	a.say(wire.FrameMachine, &sdk.MachineUpdate{Machine: sdk.Machine{Hostname: "h"}})
-	s.expect(t, "report n1 1", "machine n1 h")
+	a.say(wire.FrameUsage, &sdk.UsageReport{Usages: []sdk.Usage{{Task: "t.1", CPU: 5}}})
+	s.expect(t, "report n1 1", "machine n1 h", "usage n1 1")
 	var ack sdk.ReportAck
 	if kind := a.hear(&ack); kind != wire.FrameReportAck || ack.Seq != 1 {
 		t.Fatalf("kind %d: %+v", kind, ack)

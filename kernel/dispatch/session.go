@@ -159,6 +159,14 @@ func (s *session) take(kind byte, body []byte) error {
 		if s.current() {
 			s.d.cfg.Kernel.AgentMachine(s.node, s.number, m)
 		}
+	case wire.FrameUsage:
+		u := &sdk.UsageReport{}
+		if err := decode(body, u); err != nil {
+			return err
+		}
+		if s.current() {
+			s.d.cfg.Kernel.AgentUsage(s.node, s.number, u)
+		}
 	case wire.FrameLogChunk:
 		c := sdk.LogChunk{}
 		if err := decode(body, &c); err != nil {
