@@ -15,6 +15,9 @@ func (f *fake) ListNodes() ([]sdk.NodeView, uint64) {
 		out = append(out, sdk.NodeView{Node: sdk.Node{ID: sdk.NodeID("id-" + name), Name: name, Since: sdk.Time(time.Now().UnixMilli()),
 			Machine: sdk.Machine{Capacity: sdk.R(2000, 4<<30), Hostname: "host", Address: "127.0.0.1", Ports: []sdk.Range{{First: 31000, Last: 31999}},
 				Attributes: []sdk.Attribute{{Name: "os", Value: "linux"}}}}, Held: sdk.R(500, 1<<30), Free: sdk.R(1500, 3<<30), Tasks: 1})
+		if i > 0 {
+			out[i].Usage = &sdk.UsageView{CPUs: sdk.Milli(500 * i), Mem: 1 << 30, Pids: 9, Write: 1 << 20}
+		}
 	}
 	return out, f.index
 }

@@ -140,7 +140,8 @@ func (f *fake) run(d *sdk.Document, n int64) {
 		if d.Ref.Kind == "job" {
 			t.Status.State, t.Status.Reason = sdk.Finished, sdk.ReasonExited
 		}
-		f.tasks = append(f.tasks, sdk.TaskView{Task: t, NodeName: node, Address: "127.0.0.1"})
+		f.tasks = append(f.tasks, sdk.TaskView{Task: t, NodeName: node, Address: "127.0.0.1",
+			Usage: &sdk.UsageView{CPUs: sdk.Milli(f.minted * 50), Mem: int64(f.minted) << 20, Pids: 3, Read: 2048}})
 		f.commit(sdk.Event{Kind: sdk.EventTaskUpdated, Task: &t})
 	}
 	d.Status.Running, d.Status.Healthy = n, n

@@ -103,6 +103,7 @@ Standard output carries the result only; progress, hints and errors go to
 standard error.
 
   -o table   for people; fits the terminal, or is never cut when piped
+  -o wide    the same with more columns, where there are any
   -o json    exactly the API's objects; streams are one object a line
 
 Colours are used on a terminal only, and not with --no-color, NO_COLOR or

@@ -90,7 +90,7 @@ func (a *app) root() *cobra.Command {
 		Args:              cobra.ArbitraryArgs,
 	}
 	f := root.PersistentFlags()
-	f.StringVarP(&a.output, "output", "o", "table", "table or json")
+	f.StringVarP(&a.output, "output", "o", "table", "table, wide or json")
 	f.StringVar(&a.context, "context", "", "the cluster to speak to (default: the current one)")
 	f.BoolVar(&a.noColor, "no-color", false, "no colours")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress and no hints")
@@ -107,7 +107,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add(groupStart, a.dev(), a.version())
 	add(groupApps, a.vet(), a.apply(), a.scale(), a.stop(), a.rm(), a.wait())
-	add(groupLook, a.ps(), a.show(), a.logs(), a.events(), a.why())
+	add(groupLook, a.ps(), a.top(), a.show(), a.logs(), a.events(), a.why())
 	add(groupAdmin, a.node(), a.role(), a.plugin(), a.policy(), a.server(), a.agent())
 	add(groupTopics, topics()...)
 	help := &cobra.Command{Use: "help [COMMAND|TOPIC]", Short: "help on a command or a topic",

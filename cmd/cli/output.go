@@ -16,12 +16,16 @@ import (
 
 // checkFlags tests the flags of every command.
 func (a *app) checkFlags() error {
-	if a.output != "table" && a.output != "json" {
+	if a.output != "table" && a.output != "wide" && a.output != "json" {
 		return &exitError{code: ExitUsage, error: sdk.Errorf(sdk.Invalid, "", "-o %s is not known", a.output).
-			ToFix("use -o table or -o json")}
+			ToFix("use -o table, -o wide or -o json")}
 	}
 	return nil
 }
+
+// wide reports whether tables shall have the columns that most people do
+// without.
+func (a *app) wide() bool { return a.output == "wide" }
 
 // json reports whether the result is wanted as JSON.
 func (a *app) json() bool { return a.output == "json" }

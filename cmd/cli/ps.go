@@ -24,8 +24,8 @@ func (a *app) ps() *cobra.Command {
 	var all bool
 	c := &cobra.Command{Use: "ps [NAME]", Short: "what runs",
 		Long: "Shows what is declared to run, and the tasks of each. Ended tasks are left out\n" +
-			"unless --all is given.",
-		Example: "  drupe ps\n  drupe ps hello\n  drupe ps --node n1 --all\n  drupe ps -o json",
+			"unless --all is given. -o wide adds what each uses, its devices, and why it ends.",
+		Example: "  drupe ps\n  drupe ps hello\n  drupe ps --node n1 --all\n  drupe ps -o wide",
 		Args:    want(0, 1, ""),
 		RunE: func(c *cobra.Command, args []string) error {
 			cl, err := a.connect()
@@ -74,7 +74,11 @@ func (a *app) showRunning(r running) {
 		a.progress("nothing is declared; begin with: drupe apply -f FILE")
 		return
 	}
-	t := newTable("NAME", "STATE", "HEALTH", "NODE", "PORTS", "AGE")
+	head := []string{"NAME", "STATE", "HEALTH", "NODE", "PORTS", "AGE"}
+	if a.wide() {
+		head = append(head, "CPUS", "MEM", "PIDS", "DEVICES", "WHY")
+	}
+	t := newTable(head...)
 	byRef := map[sdk.Ref][]sdk.TaskView{}
 	for _, task := range r.Tasks {
 		byRef[task.Ref] = append(byRef[task.Ref], task)
@@ -95,7 +99,41 @@ func (a *app) showRunning(r running) {
 }
 
 func (a *app) addTask(t *table, task *sdk.TaskView) {
-	t.add("  "+string(task.ID), stateOf(task), taskHealth(task), task.NodeName, portsOf(task), a.age(task.Created))
+	cells := []string{"  " + string(task.ID), stateOf(task), taskHealth(task), task.NodeName, portsOf(task), a.age(task.Created)}
+	if a.wide() {
+		cpus, mem, pids := "", "", ""
+		if v := task.Usage; v != nil {
+			cpus, mem, pids = of(sdk.CPUs, int64(v.CPUs), task.Resources), of(sdk.Mem, v.Mem, task.Resources), number(v.Pids)
+		}
+		cells = append(cells, cpus, mem, pids, devicesOf(task), whyOf(task))
+	}
+	t.add(cells...)
+}
+
+// devicesOf lists what a task holds of identified devices.
+func devicesOf(t *sdk.TaskView) string {
+	parts := make([]string, len(t.Devices))
+	for i, d := range t.Devices {
+		if parts[i] = d.ID; d.Share != 1000 {
+			parts[i] = sdk.FormatQuantity(d.Resource, int64(d.Share)) + " of " + d.ID
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+// whyOf says why a task ends or ended, or was not resized.
+func whyOf(t *sdk.TaskView) string {
+	switch {
+	case t.GoalMessage != "":
+		return t.GoalReason.String() + ": " + t.GoalMessage
+	case t.GoalReason != sdk.ReasonNone:
+		return t.GoalReason.String()
+	case t.Status.Reason != sdk.ReasonNone:
+		return t.Status.Reason.String()
+	case t.Refused != nil:
+		return "not resized: " + t.Refused.Message
+	}
+	return ""
 }
 
 func phaseOf(d *sdk.Document) string {
