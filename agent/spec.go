@@ -44,7 +44,7 @@ func specOf(as *sdk.Assignment, img *image.Image, host, node, logDir string) (*i
 			Capabilities: c.Capabilities,
 		},
 		Limits: limitsOf(t),
-		LogDir: logDir, Logs: t.Logs,
+		LogDir: logDir, Logs: t.Logs, Warm: true,
 	}, nil
 }
 

@@ -73,7 +73,7 @@ func Spec(s *isolation.Spec, p *isolation.Program, user User, h Host) (*specs.Sp
 	}
 	spec := &specs.Spec{
 		Version:  specs.Version,
-		Hostname: hostname(s.ID),
+		Hostname: Hostname(s.ID),
 		Root:     &specs.Root{Path: h.Root, Readonly: p.ReadOnly},
 		Process: &specs.Process{
 			Args: p.Args,
@@ -181,8 +181,8 @@ func (h Host) shared(kind specs.LinuxNamespaceType, file string) specs.LinuxName
 	return n
 }
 
-// hostname makes a name that a host may have of a task's id.
-func hostname(id sdk.TaskID) string {
+// Hostname makes a name that a host may have of a task's id.
+func Hostname(id sdk.TaskID) string {
 	name := []byte(id)
 	for i, c := range name {
 		switch {

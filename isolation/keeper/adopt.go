@@ -42,6 +42,11 @@ func (k *keeper) adoptOne(t *task) bool {
 		return true
 	}
 	t.addPrograms()
+	if t.rec.Name != "" && t.rec.Started == 0 {
+		// Nobody is left to tell its stub what to become.
+		k.clear(t)
+		return false
+	}
 	for _, p := range t.programs() {
 		if p.trace.PID == 0 {
 			k.clear(t)
@@ -159,7 +164,7 @@ func (k *keeper) leftovers(t *task) {
 	if err := removeCgroups(t.rec.Cgroups); err != nil {
 		logf("%s: %v", t.id, err)
 	}
-	os.RemoveAll(filepath.Join(k.runcDir, string(t.id)))
+	os.RemoveAll(filepath.Join(k.runcDir, t.name()))
 	for _, p := range t.sidecars {
 		os.RemoveAll(filepath.Join(k.runcDir, p.id))
 	}

@@ -33,17 +33,34 @@ func (k *keeper) create(s *isolation.Spec) error {
 	if err := k.reserve(t); err != nil {
 		return err
 	}
+	like := likeness(s)
+	if ready := k.warm.take(like); ready != nil {
+		err := k.claim(ready, s)
+		if err == nil {
+			k.take(ready)
+			k.warm.asked(like, s)
+			return nil
+		}
+		logf("%s: a prepared container cannot be used: %v", s.ID, err)
+		k.discard(ready)
+	}
 	if err := k.make(t, s); err != nil {
 		k.forget(t.id)
 		return explain(s.ID, err)
 	}
+	k.take(t)
+	k.warm.asked(like, s)
+	return nil
+}
+
+// take has the task's end noticed, and tells of it from now on.
+func (k *keeper) take(t *task) {
 	k.publish(t)
 	k.protect()
 	go func() {
 		t.finish(k.tell)
 		k.protect()
 	}()
-	return nil
 }
 
 func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
@@ -56,8 +73,11 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 		}
 	}()
 	t.rec = record{Spec: s, Boot: k.boot}
+	if t.stub != nil {
+		t.rec.Name = string(t.id)
+	}
 	t.addPrograms()
-	if t.rec.Cgroups, err = cgroupPaths(k.cgroupOf(t.id)); err != nil {
+	if t.rec.Cgroups, err = cgroupPaths(k.cgroupOf(t)); err != nil {
 		return err
 	}
 	if err := t.saveRecord(); err != nil {
@@ -68,7 +88,7 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 			t.unmake()
 		}
 	}()
-	if err := k.bound(s.ID, k.cgroupOf(t.id), &s.Limits); err != nil {
+	if err := k.bound(s.ID, k.cgroupOf(t), &s.Limits); err != nil {
 		return err
 	}
 	// The task's own program first: its namespaces are those that the sidecars
@@ -78,13 +98,16 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 			return err
 		}
 	}
+	if t.stub != nil {
+		return nil // whose output it is shows later
+	}
 	for _, p := range t.programs() {
 		p.out.start(s, p)
 	}
 	return nil
 }
 
-func (k *keeper) cgroupOf(id sdk.TaskID) string { return k.cgroup + "/" + string(id) }
+func (k *keeper) cgroupOf(t *task) string { return k.cgroup + "/" + t.name() }
 
 // unmake ends and frees what there is of a task that cannot be made.
 func (t *task) unmake() {
@@ -113,7 +136,7 @@ func (k *keeper) launch(t *task, p *program) error {
 		if limits.CPUWeight == 0 {
 			limits.CPUWeight = 1000 // as much as the task's own
 		}
-		if err := k.bound(t.id, k.cgroupOf(t.id)+"/"+p.leaf(), &limits); err != nil {
+		if err := k.bound(t.id, k.cgroupOf(t)+"/"+p.leaf(), &limits); err != nil {
 			return err
 		}
 	}
@@ -149,6 +172,9 @@ func (k *keeper) launch(t *task, p *program) error {
 		return err
 	}
 	proc := process(spec, theirs)
+	if t.stub != nil {
+		proc.Args, proc.Env, proc.ExtraFiles = stubArgs, nil, t.given
+	}
 	if err := p.ctr.Start(proc); err != nil {
 		return err
 	}
@@ -219,7 +245,7 @@ func process(spec *specs.Spec, out [2]*os.File) *libcontainer.Process {
 // host says what of this machine matters to a container.
 func (k *keeper) host(root string, t *task, p *program) bundle.Host {
 	h := bundle.Host{
-		Root: root, Sys: filepath.Join(filepath.Dir(root), sysMount), Cgroup: k.cgroupOf(t.id),
+		Root: root, Sys: filepath.Join(filepath.Dir(root), sysMount), Cgroup: k.cgroupOf(t),
 		Limiter: k.limiter, IDs: k.roots.ids,
 	}
 	if len(t.sidecars) > 0 {

@@ -36,6 +36,7 @@ type keeper struct {
 	exits                    *watcher
 	mounts                   atomic.Uint64
 	master                   *master
+	warm                     *pool
 
 	mu     sync.Mutex
 	tasks  map[sdk.TaskID]*task // nil while being created
@@ -63,6 +64,7 @@ func newKeeper(o options, exits *watcher) (*keeper, error) {
 	if _, err := makeCgroup(k.cgroup); err != nil {
 		return nil, err
 	}
+	k.warm = newPool(k)
 	k.limiter = limiter(o.state, "/sys", parent)
 	if !k.limiter.LimitsSwap {
 		k.degraded = append(k.degraded, "memory limits do not cover swap: the kernel does not count it")
@@ -218,7 +220,7 @@ func (k *keeper) start(id sdk.TaskID) error {
 	if err := t.startSidecars(); err != nil {
 		return explain(id, err)
 	}
-	if err := t.own.ctr.Exec(); err != nil {
+	if err := t.execute(); err != nil {
 		return explain(id, err)
 	}
 	return nil

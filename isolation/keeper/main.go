@@ -49,8 +49,13 @@ type options struct {
 // Main runs the keeper and returns its exit code. It says "ready", or what is
 // wrong, on standard output, and writes its own log to standard error.
 func Main() int {
-	if len(os.Args) > 1 && os.Args[1] == holdArg {
-		return hold()
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case holdArg:
+			return hold()
+		case stubArg:
+			return stub()
+		}
 	}
 	var o options
 	flags := flag.NewFlagSet("drupe-keeper", flag.ContinueOnError)

@@ -32,7 +32,7 @@ type program struct {
 // addPrograms lists what the task of its record is made of.
 func (t *task) addPrograms() {
 	s := t.rec.Spec
-	t.own = &program{id: string(t.id), dir: t.dir, spec: &s.Program, trace: &t.rec.trace}
+	t.own = &program{id: t.name(), dir: t.dir, spec: &s.Program, trace: &t.rec.trace}
 	if n := len(s.Sidecars); len(t.rec.Sidecars) != n {
 		t.rec.Sidecars = make([]trace, n)
 	}

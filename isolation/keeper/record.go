@@ -17,6 +17,9 @@ type record struct {
 	Spec    *isolation.Spec `json:"spec"`
 	Boot    string          `json:"boot"` // of the machine; a container does not survive it
 	Started sdk.Time        `json:"started,omitempty"`
+	// Name of the container and its cgroup, where it was prepared ahead and
+	// they are not called like the task.
+	Name string `json:"name,omitempty"`
 	// Cgroups are the task's, by controller, so that what a crash left of a
 	// half-made task can be found. Those of its containers are these, or lie in
 	// these.

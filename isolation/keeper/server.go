@@ -65,6 +65,7 @@ func (s *server) run() {
 // deaf stops taking requests and waits for those under way.
 func (s *server) deaf() {
 	s.busy.Lock()
+	s.k.warm.close()
 	s.l.Close()
 	os.Remove(filepath.Join(s.k.state, "keeper.sock"))
 }

@@ -26,6 +26,9 @@ const (
 	stubFailure = 5
 )
 
+// stubArgs run the stub: its program is its first file.
+var stubArgs = []string{fmt.Sprintf("/proc/self/fd/%d", stubProgram), stubArg}
+
 // orders are what a stub becomes.
 type orders struct {
 	Args []string `json:"args"`

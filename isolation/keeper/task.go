@@ -20,6 +20,11 @@ type task struct {
 	id  sdk.TaskID
 	dir string
 
+	// stub waits in a container that was prepared ahead; nil in others. given
+	// are the files it gets while it is made.
+	stub  *stubPipes
+	given []*os.File
+
 	own      *program
 	sidecars []*program
 	closed   chan struct{} // its exit is recorded
@@ -33,6 +38,22 @@ type task struct {
 	// ending: its own program has ended, and what sidecars do is their affair.
 	ending  bool
 	failure *isolation.Exit // of the sidecar that ends it
+}
+
+// name is that of the container of the task's own program, and of its cgroup.
+func (t *task) name() string {
+	if t.rec.Name != "" {
+		return t.rec.Name
+	}
+	return string(t.id)
+}
+
+// execute runs the program of a created task.
+func (t *task) execute() error {
+	if t.stub != nil {
+		return t.stub.become(orders{t.own.spec.Args, t.own.spec.Env})
+	}
+	return t.own.ctr.Exec()
 }
 
 // container returns what is told of the task.
@@ -87,6 +108,9 @@ func (t *task) settle(e, failure *isolation.Exit) {
 		logf("%s: exit %d cannot be recorded: %v", t.id, e.Code, err)
 	}
 	t.own.free()
+	if t.stub != nil {
+		t.stub.close()
+	}
 	if err := removeCgroups(t.rec.Cgroups); err != nil {
 		logf("%s: %v", t.id, err)
 	}
