@@ -56,18 +56,28 @@ bin/plugins/%.wasm: plugins/%/plugin.cue bin/plugin-pack $(GUESTS)
 bin/drupe-keeper: $(GOFILES) | .build/deps
 	CGO_ENABLED=1 $(GO) build -trimpath -tags 'seccomp netgo osusergo' -ldflags '-s -w -linkmode external -extldflags -static' -o $@ ./cmd/drupe-keeper
 
+# --- what runs WebAssembly modules in containers: static, as it is alone there -----
+
+bin/drupe-wasm: $(wildcard cmd/drupe-wasm/*.go isolation/wasm/*) go.mod | .build/deps
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/drupe-wasm
+
 # --- drupe: everything in one file -----------------------------------------------
 
 $(EMBEDDED)/keeper.gz: bin/drupe-keeper
 	@mkdir -p $(EMBEDDED); gzip -9 -n -c $< > $@
+$(EMBEDDED)/wasm-runner.gz: bin/drupe-wasm
+	@mkdir -p $(EMBEDDED); gzip -9 -n -c $< > $@
 $(EMBEDDED)/%.wasm.gz: bin/plugins/%.wasm
 	@mkdir -p $(EMBEDDED); gzip -9 -n -c $< > $@
-bin/drupe: $(GOFILES) $(CUEFILES) go.mod $(EMBEDDED)/keeper.gz $(PLUGINS:%=$(EMBEDDED)/%.wasm.gz) | .build/deps
+bin/drupe: $(GOFILES) $(CUEFILES) go.mod $(EMBEDDED)/keeper.gz $(EMBEDDED)/wasm-runner.gz $(PLUGINS:%=$(EMBEDDED)/%.wasm.gz) | .build/deps
 	$(GO) build -trimpath -ldflags '-s -w -X github.com/drupe-os/drupe/cmd/cli.Version=$(VERSION)' -o $@ ./cmd/drupe
 
 # --- images of the examples, built without a container engine ---------------------
 
-images: bin/images/hello bin/images/job bin/images/misbehave bin/images/redis
+images: bin/images/hello bin/images/job bin/images/misbehave bin/images/redis bin/wasm/hello.wasm
+bin/wasm/hello.wasm: $(wildcard examples/wasm/*.go)
+	@mkdir -p bin/wasm
+	GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./examples/wasm
 bin/imagebuild: $(wildcard cmd/imagebuild/*.go sdk/*.go sdk/oci/*.go) | .build/deps
 	$(GO) build -o $@ ./cmd/imagebuild
 bin/images/redis: bin/imagebuild

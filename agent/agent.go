@@ -27,6 +27,7 @@ import (
 	"github.com/drupe-os/drupe/agent/image"
 	"github.com/drupe-os/drupe/agent/plan"
 	"github.com/drupe-os/drupe/agent/uplink"
+	"github.com/drupe-os/drupe/agent/wasm"
 	"github.com/drupe-os/drupe/isolation"
 	"github.com/drupe-os/drupe/sdk"
 )
@@ -58,6 +59,9 @@ type Config struct {
 	Devices Devices
 	// Images; nil opens a store in Dir.
 	Images Images
+	// ModuleRunner returns the program that runs WebAssembly modules; nil: this
+	// node runs none.
+	ModuleRunner func() ([]byte, error)
 
 	Servers []string    // host:port
 	TLS     *tls.Config // the node's certificate and the cluster's authority
@@ -86,6 +90,8 @@ type Agent struct {
 	name   string
 	up     *uplink.Client
 	checks *check.Runner
+	// modules are the WebAssembly modules on this node.
+	modules *wasm.Store
 
 	in   chan func() // what happened, for the loop
 	done chan struct{}
@@ -143,11 +149,15 @@ func New(cfg Config) (*Agent, error) {
 		}
 		cfg.Images = s
 	}
+	modules, err := openModules(&cfg)
+	if err != nil {
+		return nil, err
+	}
 	store, loaded, err := disk.Open(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: cfg.Log, store: store, loaded: loaded,
+	a := &Agent{cfg: cfg, modules: modules, log: cfg.Log, store: store, loaded: loaded,
 		in: make(chan func(), 256), done: make(chan struct{}),
 		tasks: map[sdk.TaskID]*task{}, lost: map[sdk.TaskID]bool{},
 		fetches: pool{free: cfg.Fetches}, ops: pool{free: cfg.Operations}}

@@ -227,6 +227,11 @@ func (a *Agent) sweep() {
 		} else if n > 0 {
 			a.log.Info("removed unused layers", "layers", n)
 		}
+		if n, err := a.modules.Sweep(inUse, time.Hour); err != nil {
+			a.log.Warn("modules", "error", err)
+		} else if n > 0 {
+			a.log.Info("removed unused modules", "modules", n)
+		}
 		dir := filepath.Join(a.cfg.Dir, "tasks")
 		entries, err := os.ReadDir(dir)
 		if err != nil {

@@ -18,6 +18,11 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 // specOf resolves everything that a container is made of. Errors: Invalid.
 func specOf(as *sdk.Assignment, img *image.Image, host, node, logDir string) (*isolation.Spec, error) {
 	t := as.Template
+	if t.Run.Wasm != nil {
+		s := &isolation.Spec{ID: as.Task, Limits: limitsOf(t), LogDir: logDir, Logs: t.Logs}
+		s.Program = moduleProgram(as, img, environment(as, nil, host, node), s.Limits.Memory)
+		return s, nil
+	}
 	c := t.Run.Container
 	conf := img.Config
 	args := slices.Concat(conf.Entrypoint, conf.Cmd)
@@ -115,9 +120,9 @@ func checkTemplate(as *sdk.Assignment) error {
 		return sdk.Errorf(sdk.Invalid, "task", "the id %q cannot name a folder", as.Task)
 	case as.Template == nil:
 		return sdk.Errorf(sdk.Invalid, "task", "it came without a template")
-	case as.Template.Run.Container == nil:
+	case as.Template.Run.Container == nil && as.Template.Run.Wasm == nil:
 		return sdk.Errorf(sdk.Invalid, "task", "its template does not say what to run").
-			Because("this agent runs containers").ToFix("upgrade the agent if it is older than the servers")
+			Because("this agent runs containers and modules").ToFix("upgrade the agent if it is older than the servers")
 	}
 	return nil
 }

@@ -44,12 +44,19 @@ func (a *Agent) fetch(t *task) {
 	ctx, cancel := context.WithCancel(a.ctx)
 	t.cancel = cancel
 	t.plan.InFlight = plan.Fetch
-	ref := t.rec.Assignment.Template.Run.Container.Image
+	get, run := a.cfg.Images.Resolve, t.rec.Assignment.Template.Run
+	ref := ""
+	switch {
+	case run.Wasm != nil:
+		get, ref = a.module, run.Wasm.Module
+	case run.Container != nil:
+		ref = run.Container.Image
+	}
 	a.fetches.do(func() {
 		var img *image.Image
 		err := ctx.Err()
 		if err == nil {
-			img, err = a.cfg.Images.Resolve(ctx, ref)
+			img, err = get(ctx, ref)
 		}
 		cancel()
 		a.post(func() {

@@ -77,7 +77,8 @@ func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
 		cfg.Log.Info("GPUs", "note", found.Note)
 	}
 	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: equip(machine, found, cfg), Runtime: rt, Devices: devices{cards},
-		Servers: streams(cfg.Servers, id.Port), TLS: id.TLS(), Boot: probe.BootID(), Log: cfg.Log})
+		ModuleRunner: moduleRunner,
+		Servers:      streams(cfg.Servers, id.Port), TLS: id.TLS(), Boot: probe.BootID(), Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,8 @@ import (
 	"github.com/drupe-os/drupe/sdk"
 )
 
-// embedded holds the keeper and the first-party plugins, compressed. The files
+// embedded holds the keeper, the program that runs modules and the first-party
+// plugins, compressed. The files
 // are made by the Makefile.
 //
 //go:embed all:embedded
@@ -42,6 +43,9 @@ func unpack(name string) ([]byte, error) {
 
 // keeper is the keeper's program.
 var keeper = sync.OnceValues(func() ([]byte, error) { return unpack("keeper") })
+
+// moduleRunner is the program that runs WebAssembly modules in containers.
+func moduleRunner() ([]byte, error) { return unpack("wasm-runner") }
 
 // builtin returns the modules of the first-party plugins.
 func builtin() ([][]byte, error) {

@@ -54,6 +54,7 @@ func (c *cluster) setup(env *testscript.Env) error {
 		}
 	}
 	env.Setenv("PATH", filepath.Dir(drupe)+string(os.PathListSeparator)+env.Getenv("PATH"))
+	env.Setenv("WASM", filepath.Join(root, "bin", "wasm"))
 	env.Setenv("EXAMPLES", filepath.Join(root, "examples"))
 	return os.Symlink(filepath.Join(root, "bin", "images"), filepath.Join(env.WorkDir, "images"))
 }

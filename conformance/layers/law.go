@@ -96,7 +96,7 @@ type door struct {
 
 var doorsTo = []door{
 	{"cuelang.org/go", []string{"cue"}},
-	{"github.com/tetratelabs/wazero", []string{"kernel/host"}},
+	{"github.com/tetratelabs/wazero", []string{"kernel/host", "isolation/wasm"}},
 	{"github.com/hashicorp/serf", []string{"kernel/gossip"}},
 	{"github.com/hashicorp/memberlist", []string{"kernel/gossip"}},
 	{"github.com/hashicorp/raft", []string{"kernel/replica"}},

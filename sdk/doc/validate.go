@@ -271,6 +271,9 @@ func (c *checker) checks(t *Task) {
 		c.positive(k.Timeout, at("timeout")...)
 		c.positive(k.Delay, at("delay")...)
 		if kind == "command" {
+			if t.Run.Wasm != nil {
+				c.add("a module's container has no program that could be run in it", "http, https, tcp, grpc", "check one of its ports", at("command")...)
+			}
 			if len(k.Command.Command) == 0 {
 				c.add("the check has no command", "", `write command: command: ["/bin/check"]`, at("command", "command")...)
 			}

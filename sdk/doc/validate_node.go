@@ -126,6 +126,10 @@ func reserved(p string) bool {
 }
 
 func (c *checker) hostAccess(t *Task) {
+	if t.Run.Wasm != nil && len(t.HostDevices)+len(t.HostNamespaces) > 0 {
+		c.add("a module reaches nothing of the node but its volumes and ports", "", "run a container or a process, or leave them out",
+			map[bool]string{true: "host_devices", false: "host_namespaces"}[len(t.HostDevices) > 0])
+	}
 	switch t.Network {
 	case "", sdk.NetworkHost, sdk.NetworkPrivate:
 	default:
