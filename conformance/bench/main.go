@@ -44,6 +44,8 @@ var benches = []bench{
 	{"durable", benchDurable},
 	{"submit", benchSubmit},
 	{"start", benchStart},
+	{"node", benchNode},
+	{"unpack", benchUnpack},
 	{"idle", benchIdle},
 	{"cue", benchCUE},
 	{"swap", benchSwap},
