@@ -37,7 +37,7 @@ func benchStart(r *run) ([]figure, error) {
 			return nil, err
 		}
 		before := cpuOf(y.keeper) + ownCPU()
-		if _, _, err := y.life(y.spec("/bin/hello", "-once")); err != nil {
+		if _, _, _, err := y.life(y.spec("/bin/hello", "-once")); err != nil {
 			return nil, err
 		}
 		used := cpuOf(y.keeper) + ownCPU() - before

@@ -97,27 +97,28 @@ func (y *yard) spec(args ...string) *isolation.Spec {
 		Limits:  isolation.Limits{CPUWeight: 100, Memory: 64 << 20}}
 }
 
-// life takes a container through its whole life. started is the part from its
-// start to its end.
-func (y *yard) life(s *isolation.Spec) (whole, started time.Duration, err error) {
+// life takes a container through its whole life. ready is the part until its
+// program runs, started that from the start to its end.
+func (y *yard) life(s *isolation.Spec) (whole, ready, started time.Duration, err error) {
 	begun := time.Now()
 	if err := y.Create(y.r, s); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	created := time.Now()
 	if err := y.Start(y.r, s.ID); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
+	ready = time.Since(begun)
 	select {
 	case <-y.end(s.ID):
 	case <-y.r.Done():
-		return 0, 0, y.r.Err()
+		return 0, 0, 0, y.r.Err()
 	}
 	started = time.Since(created)
 	if err := y.Remove(y.r, s.ID); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
-	return time.Since(begun), started, nil
+	return time.Since(begun), ready, started, nil
 }
 
 // idle starts a container that does nothing.
