@@ -138,6 +138,9 @@ func say(what string, args []string) {
 		syscall.Pause()
 	case "privileges":
 		fmt.Print(privileges())
+	case "inheritable":
+		b, _ := os.ReadFile("/proc/self/status")
+		fmt.Print(string(b))
 	case "hold": // a mount, until it is killed
 		err := unix.Mount("hostile-mount", "/tmp", "tmpfs", 0, "")
 		fmt.Println("held", err)

@@ -24,6 +24,16 @@ var deviceAttacks = []Attack{
 	{Name: "dev-tun", Tries: "make a tunnel", run: opens("/dev/net/tun"), refusals: absent},
 	{Name: "dev-disk", Tries: "read a disk", run: readDisk, refusals: absent},
 	{Name: "dev-others", Tries: "use a device that is not harmless", run: otherDevices, refusals: absent},
+	{Name: "dev-null", Tries: "find something behind the device that swallows all", run: func() error {
+		var st unix.Stat_t
+		if err := unix.Stat("/dev/null", &st); err != nil {
+			return err
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 3) {
+			return nil
+		}
+		return errHidden
+	}, refusals: absent},
 	{Name: "console", Tries: "write to the machine's console", run: opens("/dev/console"), refusals: absent},
 	{Name: "tiocsti", Tries: "type into the terminal of whoever started it", run: func() error {
 		f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)

@@ -25,7 +25,7 @@ import (
 
 // What main is told by its first argument.
 const (
-	argAll  = "all"  // run every attack, each in a process of its own
+	argAll  = "all"  // run every attack, or those named, each in a process of its own
 	argOne  = "one"  // run the attack named next
 	argBomb = "bomb" // use something up: the bomb named next
 	argSay  = "say"  // do what is named next, for an attack or a test
@@ -46,7 +46,7 @@ func main() {
 	args := append(os.Args[1:], "", "")
 	switch args[0] {
 	case argAll:
-		all()
+		all(os.Args[2:])
 	case argOne:
 		one(args[1])
 	case argBomb:
@@ -59,10 +59,14 @@ func main() {
 	}
 }
 
-// all runs every attack and prints a line for each: verdict, name, how.
-func all() {
+// all runs the attacks of the names, or every one, and prints a line for each:
+// verdict, name, how.
+func all(names []string) {
 	out := bufio.NewWriter(os.Stdout)
 	for _, a := range Attacks {
+		if len(names) > 0 && !slices.Contains(names, a.Name) {
+			continue
+		}
 		cmd := exec.Command("/proc/self/exe", argOne, a.Name)
 		var text strings.Builder
 		cmd.Stdout, cmd.Stderr = &text, &text

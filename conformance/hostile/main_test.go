@@ -306,3 +306,12 @@ func mountTmpfs(t *testing.T, at string) {
 		}
 	})
 }
+
+func mountLines(t *testing.T, pid int32) []string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(b)), "\n")
+}

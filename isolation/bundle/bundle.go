@@ -38,6 +38,10 @@ type Host struct {
 	// Join is the folder of the namespaces that a sidecar shares with its task's
 	// own program; "" for that one.
 	Join string
+	// OOMScore is the keeper's own oom_score_adj: a task's cannot be lower.
+	OOMScore int
+	// AppArmor is the profile for tasks that is loaded on the machine; "": none.
+	AppArmor string
 	// Files of the host to show in the container, read-only: name resolution.
 	Files []string
 }
@@ -86,8 +90,10 @@ func Spec(s *isolation.Spec, p *isolation.Program, user User, h Host) (*specs.Sp
 				// it was granted when it is executed.
 				Inheritable: grantedTo(user, caps, none), Ambient: grantedTo(user, caps, none),
 			},
-			Rlimits:         rlimits,
+			Rlimits:         withoutCores(rlimits, h.Limiter),
 			NoNewPrivileges: true,
+			OOMScoreAdj:     oomScore(h),
+			ApparmorProfile: h.AppArmor,
 		},
 		Mounts: mounts(s, h),
 		Linux: &specs.Linux{
@@ -131,6 +137,9 @@ func check(s *isolation.Spec, p *isolation.Program, user User, h Host) error {
 	}
 	if p.WorkDir != "" && !strings.HasPrefix(p.WorkDir, "/") {
 		return sdk.Errorf(sdk.Invalid, subject, "working folder %q is not an absolute path", p.WorkDir).At("work_dir")
+	}
+	if err := guard(s, p); err != nil {
+		return err
 	}
 	for _, list := range [][]string{p.Args, p.Env, {p.WorkDir}} {
 		for _, text := range list {

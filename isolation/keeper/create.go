@@ -146,6 +146,9 @@ func (k *keeper) launch(t *task, p *program) error {
 	if err != nil {
 		return err
 	}
+	if err := sound(s.ID, root); err != nil {
+		return err
+	}
 	user, err := resolveUser(s.ID, p.spec.User, root)
 	if err != nil {
 		return err
@@ -247,6 +250,7 @@ func (k *keeper) host(root string, t *task, p *program) bundle.Host {
 	h := bundle.Host{
 		Root: root, Sys: filepath.Join(filepath.Dir(root), sysMount), Cgroup: k.cgroupOf(t),
 		Limiter: k.limiter, IDs: k.roots.ids,
+		OOMScore: int(number("/proc/self/oom_score_adj")), AppArmor: k.appArmor,
 	}
 	if len(t.sidecars) > 0 {
 		h.Cgroup += "/" + p.leaf()

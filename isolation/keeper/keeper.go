@@ -31,6 +31,7 @@ type keeper struct {
 	parents                  []map[string]string // every cgroup that containers were ever put below
 	limiter                  bundle.Limiter
 	capabilities             map[string]bool // the machine's own root's
+	appArmor                 string          // profile for tasks that the machine has; "": none
 	roots                    *roots
 	degraded                 []string
 	exits                    *watcher
@@ -70,6 +71,7 @@ func newKeeper(o options, exits *watcher) (*keeper, error) {
 		k.degraded = append(k.degraded, "memory limits do not cover swap: the kernel does not count it")
 	}
 	k.capabilities = ownCapabilities()
+	k.appArmor = appArmorProfile()
 	sum := sha256.Sum256([]byte(o.state))
 	k.roots = &roots{dir: "/run/drupe-" + hex.EncodeToString(sum[:6])}
 	if err := os.MkdirAll(k.roots.dir, 0o711); err != nil {

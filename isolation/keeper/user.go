@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
 
 	"github.com/drupe-os/drupe/isolation/bundle"
 	"github.com/drupe-os/drupe/sdk"
@@ -21,7 +22,8 @@ func resolveUser(id sdk.TaskID, spec, root string) (bundle.User, error) {
 	}
 	defer dir.Close()
 	open := func(name string) io.Reader {
-		f, err := dir.Open(name)
+		// Not to wait, should it be a pipe.
+		f, err := dir.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return nil
 		}
