@@ -21,6 +21,8 @@ type agent struct {
 	cut     bool                    // the network
 	session uint64                  // 0: none
 	life    int
+	devices []sdk.Device    // when all are well
+	shared  map[string]bool // by device
 }
 
 // simTask is one task on a machine.
@@ -36,6 +38,9 @@ func newAgent(s *Sim, i int) *agent {
 	a := &agent{Sim: s, id: sdk.NodeID(fmt.Sprintf("n-%05d", i)), name: fmt.Sprintf("node-%05d", i), up: true, tasks: map[sdk.TaskID]*simTask{}}
 	a.machine = sdk.Machine{Capacity: sdk.R(cpus, cpus<<21), Ports: []sdk.Range{{First: 31000, Last: 31005}}, Hostname: a.name,
 		Attributes: []sdk.Attribute{{Name: "rack", Value: fmt.Sprintf("r%d", i%10)}, {Name: "zone", Value: fmt.Sprintf("z%d", i%3)}}}
+	if i%3 == 0 {
+		a.equip(i)
+	}
 	s.after(s.between(0, sdk.Second), a.dial)
 	return a
 }

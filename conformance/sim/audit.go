@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/drupe-os/drupe/agent/plan"
 	"github.com/drupe-os/drupe/sdk"
@@ -45,9 +46,35 @@ func (u *auditor) starts(a *agent, t *simTask) {
 			ports[p.Port] = other
 		}
 	}
+	u.devices(a, t)
 	for _, q := range a.machine.Capacity {
 		if used[q.Name] > q.Value {
 			u.fail("%s runs tasks of %s %s on %s %s", a.name, sdk.FormatQuantity(q.Name, used[q.Name]), q.Name, sdk.FormatQuantity(q.Name, q.Value), q.Name)
+		}
+	}
+}
+
+// devices judges what a machine's tasks were told to use of its devices: each
+// goes to one task, or in parts to several if it may be shared, and a task has
+// what it asks for.
+func (u *auditor) devices(a *agent, started *simTask) {
+	held := map[string]sdk.Milli{}
+	for _, id := range a.sorted() {
+		o := a.tasks[id]
+		if o.Seen != plan.Running || o.assignment.Template == nil {
+			continue
+		}
+		sums := map[string]int64{}
+		for _, d := range o.assignment.Devices {
+			if held[d.ID] += d.Share; held[d.ID] > 1000 || d.Share < 1000 && !a.shared[d.ID] {
+				u.fail("device %s of %s is used by %s and others, %d thousandths in all", d.ID, a.name, id, held[d.ID])
+			}
+			sums[d.Resource] += int64(d.Share)
+		}
+		for _, q := range o.assignment.Template.Resources {
+			if a.equipped(q.Name) && sums[q.Name] != q.Value {
+				u.fail("task %s on %s asks for %d thousandths of %s and was given %d", id, a.name, q.Value, q.Name, sums[q.Name])
+			}
 		}
 	}
 }
@@ -80,13 +107,14 @@ func (u *auditor) committed(events []sdk.Event) {
 // record without a container.
 func (u *auditor) settled() error {
 	live := map[sdk.TaskID]bool{}
+	size := map[sdk.TaskID]string{}
 	running := map[sdk.Ref]int64{}
 	var err error
 	u.server.state.Tasks(func(t sdk.TaskView) bool {
 		if t.Status.State.Terminal() {
 			return true
 		}
-		live[t.ID] = true
+		live[t.ID], size[t.ID] = true, t.Resources.String()
 		if t.Goal == sdk.GoalStop {
 			err = fmt.Errorf("task %s should have ended and is %s on %s", t.ID, t.Status.State, t.NodeName)
 		}
@@ -95,6 +123,11 @@ func (u *auditor) settled() error {
 		}
 		if t.Status.State == sdk.Running {
 			running[t.Ref]++
+		}
+		for _, d := range t.Devices {
+			if n, found := u.server.state.Node(string(t.Node)); found == nil && !slices.ContainsFunc(n.Machine.Devices, func(m sdk.Device) bool { return m.ID == d.ID && m.Healthy }) {
+				err = fmt.Errorf("task %s goes on with %s, which is gone or ill", t.ID, d.ID)
+			}
 		}
 		return true
 	})
@@ -124,6 +157,9 @@ func (u *auditor) settled() error {
 		for _, id := range a.sorted() {
 			if t := a.tasks[id]; t.Seen == plan.Running && !live[id] {
 				return fmt.Errorf("%s runs on %s and nobody wants it", id, a.name)
+			}
+			if t, v := a.tasks[id], size[id]; live[id] && t.assignment.Template != nil && t.assignment.Template.Resources.String() != v {
+				return fmt.Errorf("%s was told that %s has %s, and it has %s", a.name, id, t.assignment.Template.Resources, v)
 			}
 			if t := a.tasks[id]; !live[id] {
 				return fmt.Errorf("%s still keeps %s, which is %s and committed", a.name, id, t.State)

@@ -284,6 +284,15 @@ func (v *server) connect(a *agent, known []sdk.TaskStatus) {
 	}, core.Command{Connect: &core.ConnectNode{Node: a.id, Name: a.name, Machine: a.machine, Tasks: known}})
 }
 
+// machine takes in what a machine has become. What is lost on the way the next
+// session brings.
+func (v *server) machine(a *agent, session uint64, m sdk.Machine) {
+	if !v.up || v.nodes[a.id] == nil || a.session != session {
+		return
+	}
+	v.propose("agents", nil, core.Command{Machine: &core.SetMachine{Node: a.id, Machine: m}})
+}
+
 // report takes in statuses; they are acknowledged when committed.
 func (v *server) report(a *agent, session uint64, statuses []sdk.TaskStatus) {
 	if !v.up || v.nodes[a.id] == nil || a.session != session {

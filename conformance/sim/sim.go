@@ -61,6 +61,7 @@ type Sim struct {
 	server  *server
 	agents  []*agent
 	auditor auditor
+	images  map[int]int // of documents, as declared last
 	healing bool
 	failure error
 }
@@ -119,7 +120,7 @@ const start = sdk.Time(1_700_000_000_000)
 
 // Run simulates. Errors: the first promise that was broken, with the seed.
 func Run(ctx context.Context, cfg Config) (Report, error) {
-	s := &Sim{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15)), now: start}
+	s := &Sim{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15)), now: start, images: map[int]int{}}
 	s.auditor.init(s)
 	s.server = newServer(ctx, s)
 	for i := range cfg.Nodes {

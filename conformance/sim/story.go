@@ -36,9 +36,9 @@ func (s *Sim) begin() {
 }
 
 // body writes a service's document.
-func body(instances int64, cpus string, memMi int64, image int, extra string) []byte {
-	return []byte(fmt.Sprintf(`{"instances":%d%s,"resources":{"cpus":%s,"mem":%d},"run":{"container":{"image":"oci:/images/v%d"}}}`,
-		instances, extra, cpus, memMi<<20, image))
+func body(instances int64, cpus string, memMi int64, image int, extra, devices string) []byte {
+	return []byte(fmt.Sprintf(`{"instances":%d%s,"resources":{"cpus":%s,"mem":%d%s},"run":{"container":{"image":"oci:/images/v%d"}}}`,
+		instances, extra, cpus, memMi<<20, devices, image))
 }
 
 // declare applies a service, a new one or another version of one.
@@ -53,7 +53,21 @@ func (s *Sim) declare(i int) {
 	case 2:
 		extra = `,"constraints":[{"attribute":"node","operator":"unique"}]`
 	}
-	b := body(n, []string{"0.1", "0.25", "0.5", "1"}[s.rand.IntN(4)], 32<<s.rand.IntN(4), s.rand.IntN(3), extra)
+	// Some ask for devices, of which there are enough for all: always the same
+	// documents, so that what they ask for at most is known.
+	devices := ""
+	switch {
+	case i%7 == 1:
+		n, extra, devices = 1+n%2, "", `,"gpus":1`
+	case i%7 == 3:
+		n, extra, devices = 1+n%2, "", `,"gpus-shared":0.5`
+	}
+	image := s.rand.IntN(3)
+	if was, ok := s.images[i]; ok && s.chance(500) {
+		image = was // only the size may change then
+	}
+	s.images[i] = image
+	b := body(n, []string{"0.1", "0.25", "0.5", "1"}[s.rand.IntN(4)], 32<<s.rand.IntN(4), image, extra, devices)
 	role := []sdk.RolePath{"", "eng", "eng/web", "ops"}[s.rand.IntN(4)]
 	ref := sdk.Ref{Kind: "service", Name: fmt.Sprintf("s%d", i)}
 	if i%5 == 4 { // every fifth takes real offers
@@ -132,7 +146,9 @@ func (s *Sim) trouble() {
 	}
 	s.after(s.between(500, 4000), s.trouble)
 	a := s.agents[s.rand.IntN(len(s.agents))]
-	switch s.rand.IntN(9) {
+	switch s.rand.IntN(11) {
+	case 9, 10:
+		a.breakDevice()
 	case 8:
 		a.reboot(s.between(5000, 30_000))
 	case 0, 1:

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/drupe-os/drupe/kernel/account"
 	"github.com/drupe-os/drupe/sdk"
@@ -62,6 +63,12 @@ func (s *State) checkTables() error {
 		}
 		if t.node.tasks[serial] != t || s.byRef[t.group.ref] == nil || s.byRef[t.group.ref].tasks[serial] != t {
 			return fmt.Errorf("task %s is missing from a table", t.id())
+		}
+	}
+	for _, t := range s.tasks {
+		want, have := s.ledger.Vector(t.group.resources, len(t.placed.Ports)), t.placed.Grant.Amount
+		if n := len(s.ledger.Dims()); !slices.Equal(want.Clone(n), have.Clone(n)) {
+			return fmt.Errorf("task %s is charged %v and has %v", t.id(), have, want)
 		}
 	}
 	for ref, r := range s.byRef {

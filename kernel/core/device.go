@@ -51,8 +51,8 @@ func (s *State) loseDevices(n *node) {
 }
 
 // checkDevices proves that no device of a node is given out more than once in
-// all, so that one given out whole has one owner, and that every task holds the
-// devices it is charged for.
+// all, so that one given out whole has one owner, that every task holds the
+// devices it is charged for, and that none goes on with one that is lost.
 func (s *State) checkDevices() error {
 	for _, n := range s.nodes {
 		held := map[string]sdk.Milli{}
@@ -61,7 +61,11 @@ func (s *State) checkDevices() error {
 				continue
 			}
 			sums := map[string]int64{}
-			for _, d := range t.placed.Devices {
+			for i := range t.placed.Devices {
+				d := &t.placed.Devices[i]
+				if ill := offer.Ill(&n.Machine, d); ill != "" && t.goal == sdk.GoalRun {
+					return fmt.Errorf("task %s goes on although %s", t.id(), ill)
+				}
 				sums[d.Resource] += int64(d.Share)
 				if held[d.ID] += d.Share; held[d.ID] > 1000 || d.Share <= 0 {
 					return fmt.Errorf("node %s: %d thousandths of device %s are given out, %d of them to %s", n.Name, held[d.ID], d.ID, d.Share, t.id())
