@@ -10,7 +10,7 @@
 package bundle
 
 import (
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 
@@ -185,7 +185,7 @@ func namespaces(s *isolation.Spec, h Host) []specs.LinuxNamespace {
 func (h Host) shared(kind specs.LinuxNamespaceType, file string) specs.LinuxNamespace {
 	n := specs.LinuxNamespace{Type: kind}
 	if h.Join != "" {
-		n.Path = filepath.Join(h.Join, file)
+		n.Path = path.Join(h.Join, file)
 	}
 	return n
 }
