@@ -319,3 +319,27 @@ func TestOffersOfDevices(t *testing.T) {
 		t.Errorf("an offer of what is allocatable: %s", why)
 	}
 }
+
+// A constraint on what kind of device a node has explains itself.
+func TestDeviceConstraintExplained(t *testing.T) {
+	c := newCluster()
+	n := equipped("n0", "a b")
+	n.Machine.Attributes = []sdk.Attribute{{Name: "gpu.model", Value: "NVIDIA A100"}}
+	c.add(n)
+	c.add(machine("n1"))
+	d := with(tiny(q(sdk.GPUs, 1000)), sdk.Constraint{Attribute: "gpu.model", Operator: sdk.OpIs, Value: "NVIDIA H100"})
+	w := c.Explain(c.shape(d), 1, sdk.ReasonNotConsidered)
+	var said []string
+	for _, n := range w.Nodes {
+		for _, l := range n.Lacks {
+			said = append(said, n.Name+": "+l.Detail)
+		}
+	}
+	for _, f := range w.Fixes {
+		said = append(said, f.Message)
+	}
+	if s := strings.Join(said, "; "); s != "n0: gpu.model is NVIDIA H100: the node has NVIDIA A100; n1: gpu.model is NVIDIA H100: the node has no gpu.model; "+
+		"drop the constraint gpu.model is NVIDIA H100" {
+		t.Error(s)
+	}
+}
