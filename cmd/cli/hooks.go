@@ -21,6 +21,7 @@ var (
 	RunDev    func(ctx context.Context, o DevOptions, s Streams) error
 	RunServer func(ctx context.Context, o ServerOptions, s Streams) error
 	RunAgent  func(ctx context.Context, o AgentOptions, s Streams) error
+	RunDoctor func(ctx context.Context, o DoctorOptions) ([]Finding, error)
 )
 
 // notBuilt is the answer of a binary that holds the command line only.

@@ -105,7 +105,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupStart, a.dev(), a.version())
+	add(groupStart, a.dev(), a.doctor(), a.version())
 	add(groupApps, a.vet(), a.apply(), a.scale(), a.stop(), a.rm(), a.wait())
 	add(groupLook, a.ps(), a.top(), a.show(), a.logs(), a.events(), a.why())
 	add(groupAdmin, a.node(), a.role(), a.plugin(), a.policy(), a.server(), a.agent())

@@ -19,5 +19,6 @@ func main() {
 		}
 	}
 	cli.RunDev, cli.RunServer, cli.RunAgent = serve.Dev, serve.Server, serve.Agent
+	cli.RunDoctor = serve.Doctor
 	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }

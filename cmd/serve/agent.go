@@ -171,6 +171,9 @@ func Agent(ctx context.Context, o cli.AgentOptions, st cli.Streams) error {
 		}
 		cfg.Token = strings.TrimSpace(string(b))
 	}
+	if err := examine(ctx, cfg, o.TokenFile); err != nil {
+		return err
+	}
 	n, err := startAgent(ctx, cfg)
 	if err != nil {
 		return err
