@@ -17,7 +17,7 @@ EMBEDDED := cmd/serve/embedded
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # What Debian must have installed; see the stamp below.
-PACKAGES := gcc libc6-dev libseccomp-dev pkg-config busybox-static
+PACKAGES := gcc libc6-dev libseccomp-dev pkg-config busybox-static e2fsprogs
 
 GOFILES  := $(shell find agent cmd cue isolation kernel sdk -name '*.go' -not -name '*_test.go' 2>/dev/null)
 CUEFILES := $(shell find cue -name '*.cue' -not -path '*/testdata/*' 2>/dev/null)

@@ -146,6 +146,11 @@ type Container struct {
 	PID     int32 // of its first process, on the host
 	Started sdk.Time
 	Exit    *Exit // when Stopped
+	// Limits are those in force.
+	Limits Limits
+	// Notes say, each in a few words, what it has less of than was asked for,
+	// since the machine could not give it.
+	Notes []string
 }
 
 // Runtime runs containers. It outlives the agent: containers and their exits

@@ -61,6 +61,7 @@ func (k *keeper) adoptOne(t *task) bool {
 		k.leftovers(t)
 		return true
 	}
+	adoptRoom(t)
 	for _, p := range t.sidecars {
 		if p.trace.Exit == nil {
 			if e := k.resume(t, p); e != nil {

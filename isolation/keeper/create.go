@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -91,12 +92,22 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 	if err := k.bound(s.ID, k.cgroupOf(t), &s.Limits); err != nil {
 		return err
 	}
+	mount := strconv.FormatUint(k.mounts.Add(1), 36)
+	defer k.roots.unmount(mount)
+	dir, err := k.makeRoom(t, mount)
+	if err != nil {
+		return err
+	}
 	// The task's own program first: its namespaces are those that the sidecars
 	// join.
 	for _, p := range t.programs() {
-		if err := k.launch(t, p); err != nil {
+		if err := k.launch(t, p, dir); err != nil {
 			return err
 		}
+	}
+	// What was made so far for the programs is not their doing.
+	if err := t.room.fit(dir); err != nil {
+		return err
 	}
 	if t.stub != nil {
 		return nil // whose output it is shows later
@@ -122,16 +133,21 @@ func (t *task) unmake() {
 			p.out.close()
 		}
 	}
+	t.room.close()
 	removeCgroups(t.rec.Cgroups)
 }
 
-// launch makes the container of a program of the task.
-func (k *keeper) launch(t *task, p *program) error {
+// launch makes the container of a program of the task, whose files are in room.
+func (k *keeper) launch(t *task, p *program, room string) error {
 	s := t.rec.Spec
+	dir := p.dir
+	if t.room.handle != nil {
+		dir = filepath.Join(room, p.leaf())
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
 	if p != t.own {
-		if err := os.MkdirAll(p.dir, 0o700); err != nil {
-			return err
-		}
 		limits := p.spec.Limits
 		if limits.CPUWeight == 0 {
 			limits.CPUWeight = 1000 // as much as the task's own
@@ -142,7 +158,7 @@ func (k *keeper) launch(t *task, p *program) error {
 	}
 	mount := strconv.FormatUint(k.mounts.Add(1), 36)
 	defer k.roots.unmount(mount)
-	root, err := k.roots.mount(mount, p.dir, p.spec.Layers)
+	root, err := k.roots.mount(mount, dir, p.spec.Layers)
 	if err != nil {
 		return err
 	}
@@ -157,9 +173,15 @@ func (k *keeper) launch(t *task, p *program) error {
 	if host.Nodes, err = nodes(s); err != nil {
 		return err
 	}
-	spec, err := bundle.Spec(s, k.clamp(s.ID, p.spec), user, host)
+	spec, err := bundle.Spec(s, k.clamp(t, p.spec), user, host)
 	if err != nil {
 		return err
+	}
+	if p == t.own {
+		_, lowered, _ := bundle.Rlimits(s.ID, s.Limits.Rlimits, k.limiter)
+		for _, note := range lowered {
+			t.note("%s", note)
+		}
 	}
 	config, err := configure(spec)
 	if err != nil {
@@ -268,7 +290,7 @@ func (k *keeper) host(root string, t *task, p *program) bundle.Host {
 
 // clamp returns p without the capabilities that this machine's own root lacks:
 // asking for them would make every start fail.
-func (k *keeper) clamp(id sdk.TaskID, p *isolation.Program) *isolation.Program {
+func (k *keeper) clamp(t *task, p *isolation.Program) *isolation.Program {
 	if k.roots.ids.Size > 0 || len(p.Capabilities) == 0 {
 		return p // in its own user namespace root may have them all
 	}
@@ -278,10 +300,17 @@ func (k *keeper) clamp(id sdk.TaskID, p *isolation.Program) *isolation.Program {
 		if k.capabilities[name] {
 			c.Capabilities = append(c.Capabilities, name)
 		} else {
-			logf("%s: capability %s is not this machine's to give", id, name)
+			t.note("capability %s is not this node's to give", name)
 		}
 	}
 	return &c
+}
+
+// note keeps what the container has less of than was asked for.
+func (t *task) note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	logf("%s: %s", t.id, text)
+	t.rec.Notes = append(t.rec.Notes, text)
 }
 
 // explain turns what a start failed with into a fault and the task's reason.

@@ -33,6 +33,7 @@ type keeper struct {
 	capabilities             map[string]bool // the machine's own root's
 	appArmor                 string          // profile for tasks that the machine has; "": none
 	roots                    *roots
+	diskBy, mkfs             string // how disks are limited
 	degraded                 []string
 	exits                    *watcher
 	mounts                   atomic.Uint64
@@ -79,6 +80,7 @@ func newKeeper(o options, exits *watcher) (*keeper, error) {
 	}
 	k.roots.sweep()
 	k.userNamespaces(o.noUser)
+	k.diskMechanism(o.diskPoll)
 	return k, nil
 }
 
@@ -136,7 +138,7 @@ func (k *keeper) rememberParent(parent map[string]string) error {
 func (k *keeper) info() runc.Info {
 	return runc.Info{
 		Protocol: runc.Protocol, PID: os.Getpid(), Build: k.build, Runc: runcVersion(),
-		UserNamespaces: k.roots.ns != nil, Degraded: k.degraded,
+		UserNamespaces: k.roots.ns != nil, DiskLimit: k.diskBy, Degraded: k.degraded,
 	}
 }
 
@@ -256,6 +258,7 @@ func (k *keeper) usage(ids []sdk.TaskID) []sdk.Usage {
 		}
 		u := usage(t.rec.Cgroups)
 		u.Task, u.At = t.id, now()
+		u.Disk, _ = t.room.measure()
 		list = append(list, u)
 	}
 	return list

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
@@ -35,15 +36,21 @@ func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
 		libcontainer.Init()
 	}
+	// libcontainer enters containers' mount namespaces with threads that Go then
+	// ends. The first thread cannot be ended: it would stay in one, and keep all
+	// that is mounted there for as long as the keeper lives. So no other
+	// goroutine than Main's may have it.
+	runtime.LockOSThread()
 }
 
 // options are the keeper's command line.
 type options struct {
-	state   string
-	build   string
-	cgroup  string
-	dieWith int
-	noUser  bool
+	state    string
+	build    string
+	cgroup   string
+	dieWith  int
+	noUser   bool
+	diskPoll bool
 }
 
 // Main runs the keeper and returns its exit code. It says "ready", or what is
@@ -64,6 +71,7 @@ func Main() int {
 	flags.StringVar(&o.cgroup, "cgroup", "", "cgroup to put the containers' into")
 	flags.IntVar(&o.dieWith, "die-with", 0, "process not to outlive")
 	flags.BoolVar(&o.noUser, "no-userns", false, "give tasks the host's user ids")
+	flags.BoolVar(&o.diskPoll, "disk-poll", false, "bound disks without loop devices")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return 2
 	}
@@ -105,6 +113,7 @@ func serve(o options) error {
 			return err
 		}
 	}
+	go k.watchDisks()
 	s, err := listen(k)
 	if err != nil {
 		return err

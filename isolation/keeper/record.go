@@ -24,6 +24,10 @@ type record struct {
 	// half-made task can be found. Those of its containers are these, or lie in
 	// these.
 	Cgroups map[string]string `json:"cgroups,omitempty"`
+	// Loop: its files have a file system of their own.
+	Loop bool `json:"loop,omitempty"`
+	// Notes say what it has less of than was asked for.
+	Notes []string `json:"notes,omitempty"`
 	// trace is of the task's own program.
 	trace
 	// Sidecars are in the order of the specification.

@@ -29,11 +29,12 @@ type roots struct {
 }
 
 // The folders of a container's own files, made anew for it and gone with it,
-// and the place of the mount of /sys beside its root.
+// and the places beside its root of the mount of /sys and of its disk.
 const (
 	upperFolder = "upper"
 	workFolder  = "work"
 	sysMount    = "sys"
+	diskMount   = "disk"
 )
 
 // mount mounts the root file system of a container whose folder is dir. The

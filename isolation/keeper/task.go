@@ -25,6 +25,7 @@ type task struct {
 	stub  *stubPipes
 	given []*os.File
 
+	room     *room // where its files are
 	own      *program
 	sidecars []*program
 	closed   chan struct{} // its exit is recorded
@@ -60,7 +61,8 @@ func (t *task) execute() error {
 func (t *task) container() isolation.Container {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := isolation.Container{ID: t.id, State: isolation.Created, PID: int32(t.rec.PID), Started: t.rec.Started, Exit: t.exit}
+	c := isolation.Container{ID: t.id, State: isolation.Created, PID: int32(t.rec.PID), Started: t.rec.Started, Exit: t.exit,
+		Limits: t.rec.Spec.Limits, Notes: t.rec.Notes}
 	switch {
 	case t.exit != nil:
 		c.State, c.PID = isolation.Stopped, 0
@@ -102,12 +104,14 @@ func (t *task) settle(e, failure *isolation.Exit) {
 		f.Peak, f.Ended = e.Peak, e.Ended
 		e = &f
 	}
+	_, e.DiskHit = t.room.measure()
 	if err := writeJSON(filepath.Join(t.dir, exitFile), e); err != nil {
 		// The disk is full, most likely: the exit is known for as long as this
 		// keeper runs, and the next one will call it unknown.
 		logf("%s: exit %d cannot be recorded: %v", t.id, e.Code, err)
 	}
 	t.own.free()
+	t.room.close()
 	if t.stub != nil {
 		t.stub.close()
 	}

@@ -177,6 +177,16 @@ func (n *node) end(id sdk.TaskID) *isolation.Exit {
 	}
 }
 
+// crash kills the keeper where it stands.
+func (n *node) crash() {
+	n.t.Helper()
+	pid := n.Info().PID
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		n.t.Fatal(err)
+	}
+	n.until("the keeper's end", func() bool { return syscall.Kill(pid, 0) != nil })
+}
+
 func (n *node) find(id sdk.TaskID) isolation.Container {
 	n.t.Helper()
 	list, err := n.List(n.ctx)
@@ -268,6 +278,12 @@ func nothingLeft(t testing.TB, stateDir string) {
 		}
 		return nil
 	})
+	for end := time.Now().Add(10 * time.Second); len(loops(stateDir)) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Errorf("loop devices left: %v", loops(stateDir))
+			break
+		}
+	}
 	for _, dir := range []string{"tasks", "runc"} {
 		if _, err := os.Stat(filepath.Join(stateDir, dir)); err == nil {
 			t.Errorf("folder %s is left", dir)
@@ -321,26 +337,4 @@ func masterMain(dir string) int {
 	}
 	fmt.Println("up")
 	select {}
-}
-
-// cgroupFile reads a file of a container's cgroup, version 1.
-func cgroupFile(t testing.TB, n *node, id sdk.TaskID, file string) string {
-	t.Helper()
-	controller, name := filepath.Split(file)
-	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", n.find(id).PID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(own)) {
-		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if f[1]+"/" == controller {
-			b, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", controller, f[2], name))
-			if err != nil {
-				t.Error(err)
-			}
-			return strings.TrimSpace(string(b))
-		}
-	}
-	t.Skip("not a machine with cgroup v1")
-	return ""
 }

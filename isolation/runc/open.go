@@ -35,6 +35,9 @@ type Config struct {
 	// NoUserNamespaces gives tasks the host's own user ids. Less is then between
 	// a task and the machine; for machines whose file systems cannot do it.
 	NoUserNamespaces bool
+	// DiskByPoll bounds tasks' files by looking at them now and then, without
+	// loop devices.
+	DiskByPoll bool
 }
 
 // Open connects to the keeper of the state folder, or starts it. A keeper of
@@ -107,6 +110,9 @@ func start(ctx context.Context, cfg Config, build string) error {
 	}
 	if cfg.NoUserNamespaces {
 		args = append(args, "-no-userns")
+	}
+	if cfg.DiskByPoll {
+		args = append(args, "-disk-poll")
 	}
 	cmd := &exec.Cmd{
 		Path: fmt.Sprintf("/proc/self/fd/%d", program.Fd()),

@@ -56,6 +56,9 @@ type Info struct {
 	// UserNamespaces: containers have user ids of their own. Otherwise Degraded
 	// says why not.
 	UserNamespaces bool `json:"user_namespaces"`
+	// DiskLimit is how disk limits are enforced: "loop", exactly, or "poll", by
+	// looking now and then.
+	DiskLimit string `json:"disk_limit,omitempty"`
 	// Degraded is what this machine cannot do for isolation, in words.
 	Degraded []string `json:"degraded,omitempty"`
 }

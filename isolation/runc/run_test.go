@@ -108,65 +108,6 @@ func TestConfinement(t *testing.T) {
 	}
 }
 
-func TestLimits(t *testing.T) {
-	n := newNode(t)
-	s := n.spec("limits", sh("echo up; busybox sleep 100")...)
-	s.Limits.CPUWeight, s.Limits.CPUQuota, s.Limits.Memory, s.Limits.Pids = 500, 250, 32<<20, 16
-	n.begin(s)
-	n.line(s, "up")
-	for file, want := range map[string]string{
-		"memory/memory.limit_in_bytes": fmt.Sprint(32 << 20), "memory/memory.memsw.limit_in_bytes": fmt.Sprint(32 << 20),
-		"cpu/cpu.shares": "512", "cpu/cpu.cfs_quota_us": "25000", "cpu/cpu.cfs_period_us": "100000", "pids/pids.max": "16",
-	} {
-		if got := cgroupFile(t, n, s.ID, file); got != want {
-			t.Errorf("%s is %s, want %s", file, got, want)
-		}
-	}
-	u, err := n.Usage(n.ctx, s.ID)
-	if err != nil || len(u) != 1 || u[0].Task != s.ID || u[0].Mem <= 0 || u[0].Pids < 1 {
-		t.Errorf("usage %+v, %v", u, err)
-	}
-	n.Signal(n.ctx, s.ID, 9, false)
-	n.end(s.ID)
-	if u, err := n.Usage(n.ctx, s.ID); err != nil || len(u) != 0 {
-		t.Errorf("usage of a stopped container: %v, %v", u, err)
-	}
-}
-
-func TestMemoryHog(t *testing.T) {
-	n := newNode(t)
-	// The first process itself, and a child of one that lives on.
-	for id, script := range map[string]string{
-		"self":  "exec busybox tail /dev/zero",
-		"child": "busybox tail /dev/zero; exit 3",
-	} {
-		s := n.spec(id, sh(script)...)
-		s.Limits.Memory = 16 << 20
-		e, _ := n.run(s)
-		want := int32(137)
-		if id == "child" {
-			want = 3
-		}
-		if !e.OOM || !e.Known || e.Code != want || e.Peak < 15<<20 {
-			t.Errorf("%s: %+v, want out of memory and %d", id, e, want)
-		}
-	}
-}
-
-func TestForkBomb(t *testing.T) {
-	n := newNode(t)
-	s := n.spec("bomb", sh("bomb() { bomb | bomb & }; bomb; busybox sleep 1; exit 5")...)
-	s.Limits.Pids = 16
-	n.begin(s)
-	n.until("the limit", func() bool { return strings.Contains(n.output(s, logfile.Stderr), "fork") })
-	if err := n.Signal(n.ctx, s.ID, 9, true); err != nil && sdk.KindOf(err) != sdk.NotFound {
-		t.Error(err)
-	}
-	if e := n.end(s.ID); !e.PidsHit || !e.Known {
-		t.Errorf("%+v, want the limit of processes reached", e)
-	}
-}
-
 func TestSignals(t *testing.T) {
 	n := newNode(t)
 	s := n.spec("polite", sh("trap 'echo bye; exit 4' TERM; echo up; while :; do busybox sleep 0.05; done")...)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,7 +47,7 @@ func TestAgentRestart(t *testing.T) {
 	before := n.find("a")
 
 	n.open()
-	if got := n.find("a"); got != before {
+	if got := n.find("a"); !reflect.DeepEqual(got, before) {
 		t.Errorf("%+v, before %+v", got, before)
 	}
 	if e := n.end("b"); e.Code != 6 || !e.Known {
