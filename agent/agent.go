@@ -165,7 +165,7 @@ func New(cfg Config) (*Agent, error) {
 		store.Close()
 		return nil, err
 	}
-	a.checks = check.New(checkers, func(v check.Verdict) { a.post(func() { a.verdict(v) }) })
+	a.checks = check.New(checkers, a.exec, func(v check.Verdict) { a.post(func() { a.verdict(v) }) })
 	a.up = uplink.New(uplink.Config{Servers: cfg.Servers, TLS: cfg.TLS, Dial: cfg.Dial, Log: cfg.Log,
 		Hello: a.hello, Logs: a.readLogs,
 		Desired: func(_ context.Context, d *sdk.Desired) { a.post(func() { a.desired(d) }) }})

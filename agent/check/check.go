@@ -1,19 +1,18 @@
-// Package check runs the health checks of a node's tasks: HTTP and TCP, from
-// the node itself, so that a cluster of any size checks its tasks without
-// traffic between machines.
+// Package check runs the health checks of a node's tasks: HTTP, HTTPS, TCP, gRPC
+// and commands, from the node itself, so that a cluster of any size checks its
+// tasks without traffic between machines.
 //
-// One goroutine knows what is due; a bounded number of tries run at a time.
+// One goroutine knows what is due; a bounded number of tries run at a time. A
+// try that has to wait for its answer gives its place up, and checks that were
+// slow the last time may take only part of the places for waiting: slow tasks
+// do not hold up the checks of others.
 package check
 
 import (
 	"container/heap"
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strconv"
-	"strings"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -36,7 +35,7 @@ type Target struct {
 type Verdict struct {
 	Task   sdk.TaskID
 	Health sdk.Health
-	// Message says which check failed and how, when Unhealthy.
+	// Message says which check failed and how, when Unhealthy or Unready.
 	Message string
 }
 
@@ -45,7 +44,12 @@ type Runner struct {
 	say  func(Verdict)
 	try  func(ctx context.Context, t *Target, c *sdk.Check) error
 	free chan struct{} // a slot for each try that may run
-	wake chan struct{}
+	// waits has a slot for each try that waits for its answer; once half are
+	// taken, checks known to be slow are put off.
+	waits chan struct{}
+	// spread moves a wait a little, so that checks do not come in bursts.
+	spread func(time.Duration) time.Duration
+	wake   chan struct{}
 
 	mu    sync.Mutex
 	tasks map[sdk.TaskID]*subject
@@ -57,6 +61,7 @@ type subject struct {
 	target Target
 	judges []judge
 	said   sdk.Health
+	slow   []bool // by check: its last try had to wait
 	ctx    context.Context
 	end    context.CancelFunc
 }
@@ -68,11 +73,28 @@ type turn struct {
 	index   int
 }
 
-// New returns a runner that tries at most workers checks at a time and calls
-// say, from several goroutines, with every change of health.
-func New(workers int, say func(Verdict)) *Runner {
-	return &Runner{say: say, try: try, free: make(chan struct{}, max(workers, 1)), wake: make(chan struct{}, 1),
-		tasks: map[sdk.TaskID]*subject{}}
+// Exec runs a program in a task's own container and returns its exit code.
+type Exec func(ctx context.Context, id sdk.TaskID, command []string) (int32, error)
+
+// A try that lasts longer than quick waits, and is put off by putOff while too
+// many do; maxWaits may wait at a time.
+const (
+	quick    = 250 * time.Millisecond
+	putOff   = 250 * time.Millisecond
+	maxWaits = 1024
+)
+
+// New returns a runner that works on at most workers checks at a time and calls
+// say, from several goroutines, with every change of health. exec runs command
+// checks.
+func New(workers int, exec Exec, say func(Verdict)) *Runner {
+	return &Runner{say: say, try: tries{exec}.try, free: make(chan struct{}, max(workers, 1)), waits: make(chan struct{}, maxWaits),
+		spread: jitter, wake: make(chan struct{}, 1), tasks: map[sdk.TaskID]*subject{}}
+}
+
+// jitter returns d, give or take a tenth.
+func jitter(d time.Duration) time.Duration {
+	return d - d/10 + time.Duration(rand.Int64N(int64(d/5)+1))
 }
 
 // Add starts the checks of a task; a second Add of the same task does nothing.
@@ -87,10 +109,10 @@ func (r *Runner) Add(t Target) {
 	if r.tasks[t.Task] != nil {
 		return
 	}
-	if t.Health == sdk.Unhealthy {
+	if t.Health == sdk.Unhealthy || t.Health == sdk.Unready {
 		t.Health = sdk.HealthUnknown
 	}
-	s := &subject{target: t, said: t.Health}
+	s := &subject{target: t, said: t.Health, slow: make([]bool, len(t.Checks))}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	started, now := time.UnixMilli(int64(t.Started)), time.Now()
 	for i := range t.Checks {
@@ -137,15 +159,26 @@ func (r *Runner) Run(ctx context.Context) {
 			}
 			continue
 		}
+		if r.slow(t) {
+			// It takes no worker's place, so that it costs the others nothing.
+			if len(r.waits) >= cap(r.waits)/2 {
+				r.again(t, time.Now().Add(putOff))
+				continue
+			}
+			r.waits <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-r.waits }()
+				began := time.Now()
+				r.turn(ctx, t, func() bool { return time.Since(began) >= quick })
+			})
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case r.free <- struct{}{}:
 		}
-		wg.Go(func() {
-			defer func() { <-r.free }()
-			r.turn(ctx, t)
-		})
+		wg.Go(func() { r.place(ctx, t) })
 	}
 }
 
@@ -168,8 +201,50 @@ func (r *Runner) next(now time.Time) (turn, time.Duration) {
 	return turn{}, time.Hour
 }
 
+func (r *Runner) slow(t turn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return t.subject.slow[t.index]
+}
+
+// again makes the check due at a time.
+func (r *Runner) again(t turn, at time.Time) {
+	r.mu.Lock()
+	heap.Push(&r.due, turn{at, t.subject, t.index})
+	r.mu.Unlock()
+}
+
+// place takes a turn. The place it has been given is given up when the turn
+// ends, or once it waits and there is a place for that.
+func (r *Runner) place(ctx context.Context, t turn) {
+	done, left := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(left)
+		timer := time.NewTimer(quick)
+		defer timer.Stop()
+		select {
+		case <-done:
+			<-r.free
+			return
+		case <-timer.C:
+		}
+		select {
+		case <-done:
+			<-r.free
+		case r.waits <- struct{}{}:
+			<-r.free
+			<-done
+			<-r.waits
+		}
+	}()
+	began := time.Now()
+	r.turn(ctx, t, func() bool { return time.Since(began) >= quick })
+	close(done)
+	<-left
+}
+
 // turn tries one check and says what changed by it.
-func (r *Runner) turn(ctx context.Context, t turn) {
+func (r *Runner) turn(ctx context.Context, t turn, waited func() bool) {
 	s := t.subject
 	tctx, cancel := context.WithTimeout(s.ctx, s.judges[t.index].timeout)
 	defer context.AfterFunc(ctx, cancel)()
@@ -183,7 +258,9 @@ func (r *Runner) turn(ctx context.Context, t turn) {
 		r.mu.Unlock()
 		return
 	}
-	at := s.judges[t.index].tried(time.Now(), err)
+	s.slow[t.index] = waited()
+	now := time.Now()
+	at := now.Add(r.spread(s.judges[t.index].tried(now, err).Sub(now)))
 	heap.Push(&r.due, turn{at, s, t.index})
 	r.poke()
 	v, changed := s.verdict()
@@ -194,13 +271,20 @@ func (r *Runner) turn(ctx context.Context, t turn) {
 }
 
 // verdict sums the checks up: one that failed too often makes the task
-// unhealthy, all passed make it healthy.
+// unhealthy, or unready if it is about readiness; all passed make it healthy.
 func (s *subject) verdict() (Verdict, bool) {
 	v := Verdict{Task: s.target.Task, Health: sdk.Healthy}
 	for i := range s.judges {
 		switch j := &s.judges[i]; j.health {
 		case sdk.Unhealthy:
-			v.Health = sdk.Unhealthy
+			if s.target.Checks[i].Readiness {
+				if v.Health == sdk.Unhealthy {
+					continue
+				}
+				v.Health = sdk.Unready
+			} else {
+				v.Health = sdk.Unhealthy
+			}
 			v.Message = fmt.Sprintf("check %s failed %d times in a row: %s", s.target.Checks[i].Name, j.failed, j.why)
 		case sdk.HealthUnknown:
 			if v.Health == sdk.Healthy {
@@ -208,61 +292,14 @@ func (s *subject) verdict() (Verdict, bool) {
 			}
 		}
 	}
+	if v.Health == sdk.Healthy {
+		v.Message = ""
+	}
 	changed := v.Health != s.said && v.Health != sdk.HealthUnknown
 	if changed {
 		s.said = v.Health
 	}
 	return v, changed
-}
-
-// client makes one connection per check and keeps none: a check must see
-// whether a new client gets through.
-var client = &http.Client{
-	Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true, Proxy: nil},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-}
-
-// try runs one check once.
-func try(ctx context.Context, t *Target, c *sdk.Check) error {
-	name := ""
-	switch {
-	case c.HTTP != nil:
-		name = c.HTTP.Port
-	case c.TCP != nil:
-		name = c.TCP.Port
-	}
-	port := uint16(0)
-	for _, p := range t.Ports {
-		if p.Name == name {
-			port = p.Port
-		}
-	}
-	if port == 0 {
-		return fmt.Errorf("the task has no port %q", name)
-	}
-	addr := net.JoinHostPort(t.Host, strconv.Itoa(int(port)))
-	if c.TCP != nil {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/"+strings.TrimPrefix(c.HTTP.Path, "/"), nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("User-Agent", "drupe-check")
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
-	if resp.StatusCode < 200 || resp.StatusCode > 399 {
-		return fmt.Errorf("answered %s", resp.Status)
-	}
-	return nil
 }
 
 // queue is a heap of turns, the earliest first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -51,11 +52,12 @@ func TestSemantics(t *testing.T) {
 				began := time.Now()
 				var mu sync.Mutex
 				var got []string
-				r := New(4, func(v Verdict) {
+				r := New(4, nil, func(v Verdict) {
 					mu.Lock()
 					defer mu.Unlock()
 					got = append(got, fmt.Sprintf("%v %v", time.Since(began), v.Health))
 				})
+				r.spread = func(d time.Duration) time.Duration { return d }
 				r.try = func(context.Context, *Target, *sdk.Check) error {
 					if tt.ok(time.Since(began)) {
 						return nil
@@ -77,9 +79,63 @@ func TestSemantics(t *testing.T) {
 	}
 }
 
+// TestSlowDoNotStarveFast: tasks that never answer, many more than there are
+// workers, do not put off the check of one that does.
+func TestSlowDoNotStarveFast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var at []time.Time
+		r := New(3, nil, func(Verdict) {})
+		r.try = func(ctx context.Context, target *Target, _ *sdk.Check) error {
+			if target.Task != "fast" {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			mu.Lock()
+			at = append(at, time.Now())
+			mu.Unlock()
+			return nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.Run(ctx)
+		r.Add(Target{Task: "fast", Checks: []sdk.Check{{TCP: tcp, Interval: sdk.Second}}})
+		for i := range 500 {
+			r.Add(Target{Task: sdk.TaskID(fmt.Sprint(i)), Checks: []sdk.Check{{TCP: tcp, Interval: sdk.Second}}, Started: sdk.Time(time.Now().UnixMilli())})
+		}
+		time.Sleep(5 * time.Minute)
+		cancel()
+		synctest.Wait()
+		late := time.Duration(0)
+		for i := 1; i < len(at); i++ {
+			late = max(late, at[i].Sub(at[i-1])-time.Second)
+		}
+		// All of them are new once, and then each takes its quarter of a
+		// second of a worker.
+		if len(at) < 180 || late > 45*time.Second {
+			t.Errorf("%d tries in 5 minutes, at worst %v late", len(at), late)
+		}
+	})
+}
+
+// TestReadiness: a readiness check that fails says so and no more, and is
+// forgiven; one about health outweighs it.
+func TestReadiness(t *testing.T) {
+	s := &subject{said: sdk.Healthy, target: Target{Checks: []sdk.Check{{Name: "ready", Readiness: true}, {Name: "alive"}}},
+		judges: []judge{{health: sdk.Healthy}, {health: sdk.Healthy}}}
+	for _, step := range []struct{ ready, alive, want sdk.Health }{
+		{sdk.Unhealthy, sdk.Healthy, sdk.Unready}, {sdk.Unhealthy, sdk.Unhealthy, sdk.Unhealthy},
+		{sdk.Unhealthy, sdk.Healthy, sdk.Unready}, {sdk.Healthy, sdk.Healthy, sdk.Healthy},
+	} {
+		s.judges[0].health, s.judges[1].health = step.ready, step.alive
+		if v, changed := s.verdict(); v.Health != step.want || !changed || (v.Message == "") != (step.want == sdk.Healthy) {
+			t.Errorf("%v and %v: %+v, want %v", step.ready, step.alive, v, step.want)
+		}
+	}
+}
+
 func TestNoChecksIsHealthy(t *testing.T) {
 	var got []Verdict
-	New(1, func(v Verdict) { got = append(got, v) }).Add(Target{Task: "t"})
+	New(1, nil, func(v Verdict) { got = append(got, v) }).Add(Target{Task: "t"})
 	if len(got) != 1 || got[0].Health != sdk.Healthy {
 		t.Errorf("%+v", got)
 	}
@@ -92,7 +148,8 @@ func TestBounded(t *testing.T) {
 		var mu sync.Mutex
 		running, most, after := 0, 0, 0
 		removed := false
-		r := New(3, func(Verdict) {})
+		r := New(3, nil, func(Verdict) {})
+		r.waits = make(chan struct{}, 4)
 		r.try = func(ctx context.Context, _ *Target, _ *sdk.Check) error {
 			mu.Lock()
 			running++
@@ -123,13 +180,83 @@ func TestBounded(t *testing.T) {
 		time.Sleep(time.Minute)
 		cancel()
 		synctest.Wait()
-		if most != 3 {
-			t.Errorf("%d tries at a time, want 3", most)
+		if most != 3+4 {
+			t.Errorf("%d tries at a time, want 3 and 4 that wait", most)
 		}
 		if after != 0 {
 			t.Errorf("%d tries of removed tasks", after)
 		}
 	})
+}
+
+// TestGRPC asks a server of the health protocol that is only as much of one as
+// there is on the wire.
+func TestGRPC(t *testing.T) {
+	answer := map[string]struct{ status, message string }{
+		"": {"0", "\x08\x01"}, "off": {"0", "\x08\x02"}, "none": {"5", ""}, "odd": {"0", "\xff"},
+	}
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		name := ""
+		if len(body) > 7 {
+			name = string(body[7:])
+		}
+		a := answer[name]
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Trailer", "Grpc-Status")
+		if a.message != "" {
+			w.Write(append([]byte{0, 0, 0, 0, byte(len(a.message))}, a.message...))
+		}
+		w.Header().Set("Grpc-Status", a.status)
+	})
+	for _, secure := range []bool{false, true} {
+		srv := httptest.NewUnstartedServer(h)
+		srv.Config.Protocols = new(http.Protocols)
+		srv.Config.Protocols.SetUnencryptedHTTP2(true)
+		srv.Config.Protocols.SetHTTP2(true)
+		if secure {
+			srv.EnableHTTP2 = true
+			srv.StartTLS()
+		} else {
+			srv.Start()
+		}
+		defer srv.Close()
+		target := &Target{Host: "127.0.0.1", Ports: []sdk.PortBinding{{Name: "p", Port: uint16(srv.Listener.Addr().(*net.TCPAddr).Port)}}}
+		for name, says := range map[string]string{"": "", "off": "NOT_SERVING", "none": "status \"5\"", "odd": "no health"} {
+			err := tries{}.try(t.Context(), target, &sdk.Check{GRPC: &sdk.GRPCCheck{Port: "p", Service: name, TLS: secure}})
+			if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+				t.Errorf("%q, TLS %v: %v, want %q", name, secure, err, says)
+			}
+		}
+	}
+}
+
+// TestHTTPS: a certificate counts only where a name for it is given.
+func TestHTTPS(t *testing.T) {
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer srv.Close()
+	target := &Target{Host: "127.0.0.1", Ports: []sdk.PortBinding{{Name: "p", Port: uint16(srv.Listener.Addr().(*net.TCPAddr).Port)}}}
+	for name, says := range map[string]string{"": "", "example.com": "certificate"} {
+		err := tries{}.try(t.Context(), target, &sdk.Check{HTTPS: &sdk.HTTPSCheck{Port: "p", Path: "/", ServerName: name}})
+		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q", name, err, says)
+		}
+	}
+}
+
+func TestCommand(t *testing.T) {
+	r := tries{func(_ context.Context, id sdk.TaskID, command []string) (int32, error) {
+		if command[0] == "/gone" {
+			return 0, errors.New("not there")
+		}
+		return int32(len(command) - 1), nil
+	}}
+	for command, says := range map[string]string{"/ok": "", "/bad x": "exit code 1", "/gone": "not there"} {
+		err := r.try(t.Context(), &Target{Task: "t"}, &sdk.Check{Command: &sdk.CommandCheck{Command: strings.Fields(command)}})
+		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", command, err, says)
+		}
+	}
 }
 
 func TestTry(t *testing.T) {
@@ -159,7 +286,7 @@ func TestTry(t *testing.T) {
 		{sdk.Check{HTTP: &sdk.HTTPCheck{Port: "p", Path: "/redirect"}}, ""},
 		{sdk.Check{HTTP: &sdk.HTTPCheck{Port: "p", Path: "/bad"}}, "500"},
 	} {
-		err := try(t.Context(), target, &tt.check)
+		err := tries{}.try(t.Context(), target, &tt.check)
 		if (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%+v: %v, want %q", tt.check, err, tt.says)
 		}
