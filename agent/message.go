@@ -47,10 +47,10 @@ func unseen(s plan.Step) string {
 func ended(t *task, s plan.Step) string {
 	e := t.exit
 	limit := int64(0)
-	pids := int64(1024)
+	pids, disk := int64(1024), int64(0)
 	if tm := t.rec.Assignment.Template; tm != nil {
 		l := limitsOf(tm)
-		limit = l.Memory
+		limit, disk = l.Memory, l.Disk
 		if l.Pids > 0 {
 			pids = l.Pids
 		}
@@ -69,17 +69,20 @@ func ended(t *task, s plan.Step) string {
 	default:
 		text = fmt.Sprintf("exited with code %d", e.Code)
 	}
-	return text + notes(e, s, limit, pids)
+	return text + notes(e, s, limit, pids, disk)
 }
 
 // notes adds what else happened to it.
-func notes(e *isolation.Exit, s plan.Step, limit, pids int64) string {
+func notes(e *isolation.Exit, s plan.Step, limit, pids, disk int64) string {
 	text := ""
 	if e.OOM && e.Code == 0 {
 		text += fmt.Sprintf("; a process of it was killed at the memory limit of %s", sdk.FormatBytes(limit))
 	}
 	if e.PidsHit {
 		text += fmt.Sprintf("; it was refused processes at its limit of %d", pids)
+	}
+	if e.DiskHit {
+		text += fmt.Sprintf("; its files reached their limit of %s", sdk.FormatBytes(disk))
 	}
 	if s.Reason == sdk.ReasonOOM && e.Peak > 0 && e.Peak < limit {
 		text += fmt.Sprintf(" (peak %s)", sdk.FormatBytes(e.Peak))

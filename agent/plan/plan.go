@@ -105,6 +105,7 @@ type Exit struct {
 	Known bool
 	OOM   bool
 	Pids  bool // was refused a process
+	Disk  bool // was refused room for its files, or ended for them
 }
 
 // Step is what to do next.
@@ -259,6 +260,8 @@ func exited(t *Task) Step {
 		s.Reason = sdk.ReasonOOM
 	case t.Exit.Pids:
 		s.Reason = sdk.ReasonPidsLimit
+	case t.Exit.Disk:
+		s.Reason = sdk.ReasonDiskLimit
 	case t.Exit.Code > 128:
 		s.Reason = sdk.ReasonSignaled
 	default:

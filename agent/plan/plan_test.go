@@ -42,6 +42,8 @@ func TestNext(t *testing.T) {
 		{"out of memory", Task{Goal: Run, State: sdk.Running, Seen: Stopped, Exit: Exit{Known: true, Code: 137, OOM: true}}, status(sdk.Failed, sdk.ReasonOOM)},
 		{"child out of memory, ends well", Task{Goal: Run, State: sdk.Running, Seen: Stopped, Exit: Exit{Known: true, OOM: true}}, status(sdk.Finished, sdk.ReasonExited)},
 		{"pids limit", Task{Goal: Run, State: sdk.Running, Seen: Stopped, Exit: Exit{Known: true, Code: 2, Pids: true}}, status(sdk.Failed, sdk.ReasonPidsLimit)},
+		{"disk limit", Task{Goal: Run, State: sdk.Running, Seen: Stopped, Exit: Exit{Known: true, Code: 137, Disk: true}}, status(sdk.Failed, sdk.ReasonDiskLimit)},
+		{"disk limit, ends well", Task{Goal: Run, State: sdk.Running, Seen: Stopped, Exit: Exit{Known: true, Disk: true}}, status(sdk.Finished, sdk.ReasonExited)},
 		{"nobody saw how", Task{Goal: Run, State: sdk.Running, Seen: Stopped}, status(sdk.Failed, sdk.ReasonExitUnknown)},
 		{"lost while running", Task{Goal: Run, State: sdk.Running}, status(sdk.Failed, sdk.ReasonExitUnknown)},
 		{"lost while starting", Task{Goal: Run, State: sdk.Starting, Launched: true, ImageReady: true}, status(sdk.Failed, sdk.ReasonExitUnknown)},
