@@ -8,6 +8,11 @@
 // server and agent, a request to the keeper). After it, both sides send the
 // frames below until one sends End or the connection closes. Servers and agents
 // in between pass frames on and do not look into them.
+//
+// Data is sent only as far as the other side has room: at first Window bytes,
+// then as many more as its More frames say. So whoever is in between never
+// waits for a reader that has stopped, signals overtake input that is not
+// read, and a side that has gone is noticed at once.
 package session
 
 import "github.com/drupe-os/drupe/sdk"
@@ -19,6 +24,7 @@ const (
 	InEnd   byte = 65 // client: there are no more; empty
 	Resize  byte = 66 // client: Size in JSON
 	Signal  byte = 67 // client: the number in one byte
+	More    byte = 70 // both: 4 bytes little-endian, how many more bytes of data may come
 	Out     byte = 72 // task: bytes of its stdout, the port or the archive
 	Err     byte = 73 // task: bytes of its stderr
 	OutEnd  byte = 74 // task: there are no more of either; empty
@@ -28,6 +34,10 @@ const (
 
 // MaxData is the most bytes that one frame of In, Out or Err carries.
 const MaxData = 32 << 10
+
+// Window is how many bytes of data a side may send before it is told that there
+// may be More: In by the client, Out and Err together by the task.
+const Window = 256 << 10
 
 // Op is what a session does.
 type Op string
@@ -62,7 +72,10 @@ type Request struct {
 	// For Forward: the port on the task's loopback.
 	Port uint16 `json:"port,omitempty"`
 
-	// For Get and Put: a path in the container.
+	// For Get and Put: an absolute path in the container. Get packs what is
+	// there under its base name; with "/." at the end, what is in that folder.
+	// Put unpacks below a folder that is there; a Path that is not becomes the
+	// name of the one thing in the archive.
 	Path string `json:"path,omitempty"`
 }
 
@@ -75,8 +88,9 @@ type Size struct {
 // Result is how a session ended.
 type Result struct {
 	// Code is the program's exit code, 128+n for signal n; 0 for what is no
-	// program and went well.
+	// program and went well. A program that is not there has 127, one that may
+	// not be executed 126; both come with an Error.
 	Code int32 `json:"code"`
-	// Error is what went wrong when there is no such code: a fault.
+	// Error is what went wrong where no program ran: a fault.
 	Error *sdk.Fault `json:"error,omitempty"`
 }
