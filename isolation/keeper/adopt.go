@@ -4,8 +4,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
 
 	"github.com/drupe-os/drupe/isolation"
 	"github.com/drupe-os/drupe/sdk"
@@ -111,6 +114,7 @@ func (k *keeper) resume(t *task, p *program) *isolation.Exit {
 	if err != nil {
 		logf("%s: %v", p.id, err)
 	}
+	killStrays(p.trace.PID, pids)
 	p.out = adoptOutput(p.trace.Pipes, pids)
 	p.out.start(t.rec.Spec, p)
 	return nil
@@ -151,6 +155,47 @@ func (k *keeper) load(t *task, p *program) (ended *isolation.Exit, err error) {
 	}
 	p.pidfd = pidfd
 	return nil, nil
+}
+
+// killStrays kills what the sessions of the keeper before have left in a
+// container: what does not descend from its first process. Where process ids
+// are the node's, that cannot be told.
+func killStrays(first int, pids []int) {
+	own, err := os.Readlink("/proc/self/ns/pid")
+	if theirs, terr := os.Readlink(pidDir(first, "ns/pid")); err != nil || terr != nil || own == theirs {
+		return
+	}
+	within := map[int]bool{}
+	for _, pid := range pids {
+		within[pid] = true
+	}
+	for _, pid := range pids {
+		at := pid
+		for range pids { // bounded: numbers can be used again while we look
+			if at == first || !within[at] {
+				break
+			}
+			at = parent(at)
+		}
+		if at != first && at != 0 {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
+// parent returns the number of a process's parent, 0 when it has ended.
+func parent(pid int) int {
+	b, err := os.ReadFile(pidDir(pid, "stat"))
+	if err != nil {
+		return 0
+	}
+	// The command's name can hold anything; the fields follow its last ")".
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	n, _ := strconv.Atoi(fields[1])
+	return n
 }
 
 // clear removes a container that was never finished.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/moby/sys/capability"
 
@@ -40,6 +41,9 @@ type keeper struct {
 	master                   *master
 	warm                     *pool
 
+	ending   chan struct{}  // closed when sessions have to end
+	children sync.WaitGroup // of sessions
+
 	mu     sync.Mutex
 	tasks  map[sdk.TaskID]*task // nil while being created
 	notify map[chan sdk.TaskID]bool
@@ -50,7 +54,11 @@ func newKeeper(o options, exits *watcher) (*keeper, error) {
 		state: o.state, tasksDir: filepath.Join(o.state, "tasks"), runcDir: filepath.Join(o.state, "runc"),
 		build: o.build, boot: bootID(), cgroup: o.cgroup,
 		exits: exits, master: newMaster(exits), tasks: map[sdk.TaskID]*task{}, notify: map[chan sdk.TaskID]bool{},
+		ending: make(chan struct{}),
 	}
+	// Names of mounts are not used again by the next keeper: the containers of
+	// this one refer to theirs.
+	k.mounts.Store(uint64(time.Now().UnixNano()))
 	for _, dir := range []string{k.tasksDir, k.runcDir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
@@ -296,8 +304,19 @@ func (k *keeper) tell(id sdk.TaskID) {
 	}
 }
 
-// suspend leaves the containers to the next keeper.
+// suspend leaves the containers to the next keeper. Sessions end: what runs in
+// one has no end without its client.
 func (k *keeper) suspend() {
+	close(k.ending)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		k.children.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(farewell): // one that cannot even be killed
+	}
 	for _, t := range k.all() {
 		if !t.stopped() {
 			for _, p := range t.programs() {
@@ -312,6 +331,7 @@ func (k *keeper) suspend() {
 // destroy kills every container and removes all that was ever made for them,
 // logs excepted.
 func (k *keeper) destroy() {
+	close(k.ending)
 	var wg sync.WaitGroup
 	for _, t := range k.all() {
 		wg.Go(func() {

@@ -64,6 +64,9 @@ func Main() int {
 			return stub()
 		}
 	}
+	if len(os.Args) > 1 && os.Args[1] == archiveArg {
+		return archiver(os.Args[2:])
+	}
 	var o options
 	flags := flag.NewFlagSet("drupe-keeper", flag.ContinueOnError)
 	flags.StringVar(&o.state, "state", "", "state folder")

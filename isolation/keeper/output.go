@@ -28,6 +28,7 @@ type output struct {
 	inodes [2]uint64
 	wg     sync.WaitGroup
 	closed chan struct{} // both streams have ended
+	watch  audience
 }
 
 // newOutput makes the pipes of a new container and returns the task's ends.
@@ -94,14 +95,14 @@ func (o *output) start(s *isolation.Spec, p *program) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		logf("%s: log folder: %v", p.id, err)
 	}
-	for i, pipe := range o.pipes {
-		if pipe == nil {
+	for i := range o.pipes {
+		if o.pipes[i] == nil {
 			continue
 		}
 		o.wg.Add(1)
 		go func() {
 			defer o.wg.Done()
-			pump(pipe, logfile.NewWriter(dir, streams[i], s.Logs, now), p.id+" "+streams[i])
+			o.pump(i, logfile.NewWriter(dir, streams[i], s.Logs, now), p.id+" "+streams[i])
 		}()
 	}
 	go func() {
@@ -110,12 +111,16 @@ func (o *output) start(s *isolation.Spec, p *program) {
 	}()
 }
 
-func pump(pipe *os.File, w *logfile.Writer, what string) {
+// pump writes what comes from one of the pipes to its log, and shows it to who
+// is watching.
+func (o *output) pump(stream int, w *logfile.Writer, what string) {
+	pipe := o.pipes[stream]
 	defer pipe.Close()
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := pipe.Read(buf)
 		w.Write(buf[:n])
+		o.watch.show(stream, buf[:n])
 		switch {
 		case err == nil:
 			continue

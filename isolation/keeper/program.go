@@ -111,9 +111,13 @@ func (p *program) status() *isolation.Exit {
 // free gives up what the kernel holds for a container that has ended.
 func (p *program) free() {
 	if p.ctr != nil {
+		root := p.ctr.Config().Rootfs
 		if err := p.ctr.Destroy(); err != nil {
 			logf("%s: %v", p.id, err)
 		}
+		// Sessions have made it anew, see spawn.
+		unix.Rmdir(root)
+		unix.Rmdir(filepath.Dir(root))
 	}
 	if p.pidfd != nil {
 		p.pidfd.Close()

@@ -101,6 +101,9 @@ func (s *server) serve(conn *net.UnixConn) {
 	case runc.OpExits:
 		s.exits(conn)
 		return
+	case runc.OpOpen:
+		s.open(conn, body)
+		return
 	case runc.OpShutdown:
 		s.shutdown(func() { runc.Send(conn, runc.Answer, nil) })
 		select {} // the connection closes with the process: then it is gone
