@@ -161,8 +161,8 @@ func TestExecPipe(t *testing.T) {
 	}
 }
 
-// expect reads frames until the output holds text.
-func expect(t *testing.T, c *session.Conn, seen *strings.Builder, text string) {
+// expectOutput reads frames until the output holds text.
+func expectOutput(t *testing.T, c *session.Conn, seen *strings.Builder, text string) {
 	t.Helper()
 	for !strings.Contains(seen.String(), text) {
 		kind, body, err := c.Receive()
@@ -181,16 +181,16 @@ func TestExecTerminal(t *testing.T) {
 	c := n.visit("a", &session.Request{Op: session.Exec, TTY: true, Input: true, Size: session.Size{Rows: 31, Columns: 117},
 		Command: sh("trap 'echo resized; busybox stty size' WINCH; busybox tty && busybox stty size; while read x; do echo got $x; done; exit 5")})
 	var seen strings.Builder
-	expect(t, c, &seen, "31 117\r\n")
+	expectOutput(t, c, &seen, "31 117\r\n")
 	if !strings.HasPrefix(seen.String(), "/dev/pts/") {
 		t.Errorf("%q", seen.String())
 	}
 	c.Send(session.In, []byte("one\n"))
-	expect(t, c, &seen, "got one\r\n")
+	expectOutput(t, c, &seen, "got one\r\n")
 	c.SendJSON(session.Resize, session.Size{Rows: 40, Columns: 80})
 	c.Send(session.In, []byte("two\n")) // a shell acts on a signal between two lines
-	expect(t, c, &seen, "resized\r\n")
-	expect(t, c, &seen, "40 80\r\n")
+	expectOutput(t, c, &seen, "resized\r\n")
+	expectOutput(t, c, &seen, "40 80\r\n")
 	c.Send(session.InEnd, nil)
 	r, err := c.Run(nil, nil, nil)
 	if err != nil || r.Code != 5 {
@@ -199,7 +199,7 @@ func TestExecTerminal(t *testing.T) {
 	// Job control works: ^C reaches what runs in the foreground.
 	c = n.visit("a", &session.Request{Op: session.Exec, TTY: true, Input: true, Command: []string{"busybox", "sh"}, Env: []string{"PS1=ready "}})
 	seen.Reset()
-	expect(t, c, &seen, "ready ")
+	expectOutput(t, c, &seen, "ready ")
 	c.Send(session.In, []byte("busybox sleep 1000\n"))
 	n.until("sleep", func() bool {
 		_, out, errs := n.exec("a", &session.Request{Command: sh("busybox ps -o args")}, nil)
@@ -208,7 +208,7 @@ func TestExecTerminal(t *testing.T) {
 	})
 	c.Send(session.In, []byte{3})
 	c.Send(session.In, []byte("echo code $?; exit 6\n"))
-	expect(t, c, &seen, "code 130\r\n")
+	expectOutput(t, c, &seen, "code 130\r\n")
 	if r, err := c.Run(nil, nil, nil); err != nil || r.Code != 6 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -219,9 +219,9 @@ func TestExecSignal(t *testing.T) {
 	n.host("a")
 	c := n.visit("a", &session.Request{Op: session.Exec, Command: sh("trap 'echo term; exit 8' TERM; echo up; while :; do busybox usleep 1000; done")})
 	var seen strings.Builder
-	expect(t, c, &seen, "up\n")
+	expectOutput(t, c, &seen, "up\n")
 	c.Send(session.Signal, []byte{byte(syscall.SIGTERM)})
-	expect(t, c, &seen, "term\n")
+	expectOutput(t, c, &seen, "term\n")
 	if r, err := c.Run(nil, nil, nil); err != nil || r.Code != 8 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -248,7 +248,7 @@ func TestExecAbandoned(t *testing.T) {
 	} {
 		c := n.visit("a", &session.Request{Op: session.Exec, Command: sh(script), Input: true, TTY: name == "tty"})
 		var seen strings.Builder
-		expect(t, c, &seen, "up")
+		expectOutput(t, c, &seen, "up")
 		go c.Send(session.In, make([]byte, 2*session.Window))
 		c.Close()
 		n.vanished("a", "1111")
@@ -264,7 +264,7 @@ func TestExecTaskEnds(t *testing.T) {
 	n.host("a")
 	c := n.visit("a", &session.Request{Op: session.Exec, Command: sh("echo up; busybox sleep 1000")})
 	var seen strings.Builder
-	expect(t, c, &seen, "up\n")
+	expectOutput(t, c, &seen, "up\n")
 	n.Signal(n.ctx, "a", int(syscall.SIGTERM), false)
 	if r, err := c.Run(nil, nil, nil); err != nil || r.Code != 137 {
 		t.Errorf("%+v, %v", r, err)
@@ -292,7 +292,7 @@ func TestExecAfterKeeper(t *testing.T) {
 		n.host("a")
 		c := n.visit("a", &session.Request{Op: session.Exec, Command: sh("trap '' HUP PIPE; echo up; while :; do busybox usleep 1001; done")})
 		var seen strings.Builder
-		expect(t, c, &seen, "up\n")
+		expectOutput(t, c, &seen, "up\n")
 		if how == "killed" {
 			if err := syscall.Kill(n.Info().PID, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
