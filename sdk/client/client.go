@@ -136,11 +136,16 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	defer resp.Body.Close()
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return nil, c.refused(resp.Status, b)
+}
+
+// refused turns an answer that is no success into a fault.
+func (c *Client) refused(status string, body []byte) error {
 	var p sdk.Problem
-	if err := json.Unmarshal(b, &p); err != nil || p.Code == "" {
-		return nil, sdk.Errorf(sdk.Internal, c.base, "answered %s", resp.Status).ToFix("is it a Drupe server?")
+	if err := json.Unmarshal(body, &p); err != nil || p.Code == "" {
+		return sdk.Errorf(sdk.Internal, c.base, "answered %s", status).ToFix("is it a Drupe server?")
 	}
-	return nil, p.Fault()
+	return p.Fault()
 }
 
 // unreachable explains why there was no answer. When it is the caller who gave
