@@ -255,3 +255,10 @@ type Problem struct {
 func (p *Problem) Fault() *Fault {
 	return &Fault{Kind: p.Code, Subject: p.Subject, Message: p.Detail, Why: p.Why, Fix: p.Fix, Field: p.Field}
 }
+
+// Collected is what a collection of the registry removed.
+type Collected struct {
+	Manifests int64 `json:"manifests"`
+	Blobs     int64 `json:"blobs"`
+	Bytes     int64 `json:"bytes"`
+}

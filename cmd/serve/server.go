@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/drupe-os/drupe/kernel/guard"
 	"github.com/drupe-os/drupe/kernel/host"
 	"github.com/drupe-os/drupe/kernel/identity"
+	"github.com/drupe-os/drupe/kernel/registry"
 	"github.com/drupe-os/drupe/kernel/replica"
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/client"
@@ -50,6 +52,9 @@ type server struct {
 	gossip    *gossip.Gossip
 	pool      *worker.Pool
 	http      *http.Server
+	images    *registry.Registry
+	sweeping  sync.WaitGroup
+	swept     chan struct{}
 	address   string // of the API
 	agentPort uint16
 }
@@ -101,6 +106,9 @@ func startServer(ctx context.Context, cfg serverConfig) (_ *server, err error) {
 		return nil, err
 	}
 	s.pool = worker.New(worker.Config{})
+	if err := s.openRegistry(); err != nil {
+		return nil, err
+	}
 	s.serveAPI(api, credentials)
 	s.address = "https://" + reachable(api.Addr())
 	return s, s.ready(ctx)
@@ -139,6 +147,7 @@ func (s *server) serveAPI(l net.Listener, c *identity.Credentials) {
 	g := gate.New(gate.Needs{
 		Documents: k, Tasks: k, Cluster: k, Plugins: k, Events: k,
 		Join: joiner{s}, Auth: s.authority, Guard: guard.New(guard.Standard()...), Checker: s.pool,
+		Registry: s.images, Node: nodeOf,
 		Ready: k.Ready, Metrics: k.Metrics,
 	}, gate.Options{Version: cli.Version, Log: s.cfg.Log})
 	s.http = gate.NewServer(g, c.API())
@@ -177,6 +186,10 @@ func (s *server) close() {
 		s.http.Shutdown(ctx)
 		cancel()
 		s.http.Close()
+	}
+	if s.swept != nil {
+		close(s.swept)
+		s.sweeping.Wait()
 	}
 	if s.gossip != nil {
 		s.gossip.Close()

@@ -71,6 +71,7 @@ func New(needs Needs, o Options) *Gate {
 		g.methods[rt.Method] = true
 		g.mux.HandleFunc(rt.Method+" "+rt.Pattern, func(w http.ResponseWriter, r *http.Request) { g.serve(rt, w, r) })
 	}
+	g.mux.HandleFunc("/v2/", g.serveRegistry)
 	g.mux.HandleFunc("/", g.noRoute)
 	return g
 }

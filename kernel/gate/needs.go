@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 
 	"github.com/drupe-os/drupe/sdk"
@@ -23,6 +24,11 @@ type Needs struct {
 	Auth      Authenticator
 	Guard     Guard
 	Checker   Checker
+	// Registry keeps images; nil: there is none.
+	Registry Registry
+	// Node knows a node by its certificate, for the registry; nil: no client
+	// has one.
+	Node func(tls.ConnectionState) (sdk.NodeID, error)
 	// Ready returns nil when the server can answer, else why not: no leader,
 	// the log still being read.
 	Ready func() error

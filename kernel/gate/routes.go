@@ -79,6 +79,8 @@ func Routes() []Route {
 		{Method: "POST", Pattern: "/v1/policy/use", Verb: "use", Object: "policy", Body: maxActionBody, Summary: "schedule with another policy", handle: (*request).usePolicy},
 		{Method: "POST", Pattern: "/v1/policy/undo", Verb: "use", Object: "policy", Summary: "go back to the policy before", handle: (*request).undoPolicy},
 
+		{Method: "POST", Pattern: "/v1/images/gc", Verb: "collect", Object: "images", Deadline: 5 * time.Minute, Summary: "remove the images that nothing needs", handle: (*request).collectImages},
+
 		{Method: "GET", Pattern: "/v1/events", Verb: "read", Object: "events", Query: []string{"after", "ref", "kind", "follow"}, Stream: true, Summary: "what is committed, as it happens", handle: (*request).events},
 		{Method: "POST", Pattern: "/v1/join", Open: true, Body: maxJoinBody, Summary: "become a node", handle: (*request).join},
 	}

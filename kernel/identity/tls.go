@@ -73,9 +73,16 @@ func (c *Credentials) base(clients tls.ClientAuthType) *tls.Config {
 	}
 }
 
-// API is for the HTTP API: people come without a certificate.
+// API is for the HTTP API: people come without a certificate, agents fetch
+// images with theirs.
 func (c *Credentials) API() *tls.Config {
-	t := c.base(tls.NoClientCert)
+	t := c.base(tls.VerifyClientCertIfGiven)
+	t.VerifyConnection = func(state tls.ConnectionState) error {
+		if len(state.PeerCertificates) == 0 {
+			return nil
+		}
+		return requireRole(c.name.Cluster, Agent)(state)
+	}
 	t.NextProtos = []string{"h2", "http/1.1"}
 	return t
 }
