@@ -13,6 +13,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -43,6 +44,9 @@ type Images interface {
 	ResolveModule(ctx context.Context, ref string) (path string, d sdk.Digest, err error)
 	// Sweep removes what is neither in use nor was asked for within age.
 	Sweep(inUse []sdk.Digest, age time.Duration) (layers int, err error)
+	// Relieve removes what is not in use, the longest unasked for first, until
+	// enough reports true.
+	Relieve(inUse []sdk.Digest, enough func() bool) (layers int, err error)
 }
 
 // Config is what an agent is made of. Dir, Runtime and Servers must be set, and
@@ -62,6 +66,10 @@ type Config struct {
 	// ModuleRunner returns the program that runs WebAssembly modules; nil: this
 	// node runs none.
 	ModuleRunner func() ([]byte, error)
+	// Disk are the marks of the data folder's disk; 0 in each: 85, 75 and 95.
+	Disk Marks
+	// Statfs measures the file system of a path; nil asks the kernel.
+	Statfs func(path string) (Space, error)
 
 	Servers []string    // host:port
 	TLS     *tls.Config // the node's certificate and the cluster's authority
@@ -104,6 +112,8 @@ type Agent struct {
 	ops     pool
 	saver   saver
 	watch   watch
+	// pressure is how the disk is.
+	pressure pressure
 	// doubt: the checkpoint lost records, and no full Desired has come since.
 	doubt bool
 	// lost are tasks whose own record was damaged.
@@ -130,6 +140,10 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Machine.Address == "" {
 		cfg.Machine.Address = "127.0.0.1"
 	}
+	if cfg.Statfs == nil {
+		cfg.Statfs = statfs
+	}
+	cfg.Disk = Marks{High: cmp.Or(cfg.Disk.High, 85), Low: cmp.Or(cfg.Disk.Low, 75), Full: cmp.Or(cfg.Disk.Full, 95)}
 	if cfg.KeepLogs <= 0 {
 		cfg.KeepLogs = 24 * time.Hour
 	}
@@ -214,7 +228,7 @@ func (a *Agent) Connected() bool { return a.up.Connected() }
 func (a *Agent) UpdateMachine(m sdk.Machine) {
 	a.post(func() {
 		a.cfg.Machine = m
-		a.up.UpdateMachine(m)
+		a.up.UpdateMachine(a.machine())
 	})
 }
 
@@ -259,6 +273,9 @@ func (a *Agent) loop(ctx context.Context) {
 	// message would have told.
 	look := time.NewTicker(30 * time.Second)
 	defer look.Stop()
+	relieve := time.NewTicker(relieveEvery)
+	defer relieve.Stop()
+	a.relieve()
 	a.look()
 	for {
 		select {
@@ -270,6 +287,8 @@ func (a *Agent) loop(ctx context.Context) {
 			a.look()
 		case <-sweep.C:
 			a.sweep()
+		case <-relieve.C:
+			a.relieve()
 		}
 	}
 }
@@ -298,7 +317,7 @@ func (a *Agent) hello(ctx context.Context) (*sdk.Hello, error) {
 	answer := make(chan *sdk.Hello, 1)
 	a.post(func() {
 		a.afterSave(func() {
-			h := &sdk.Hello{Protocol: sdk.AgentProtocol, Name: a.name, Machine: a.cfg.Machine}
+			h := &sdk.Hello{Protocol: sdk.AgentProtocol, Name: a.name, Machine: a.machine()}
 			for _, t := range a.tasks {
 				switch {
 				case t.told.Task != "":

@@ -214,13 +214,10 @@ func (a *Agent) unsaved(err error, revs map[*task]uint64, del []sdk.TaskID) {
 // sweep removes images nobody uses and the folders of tasks long forgotten.
 func (a *Agent) sweep() {
 	known := make(map[string]bool, len(a.tasks))
-	var inUse []sdk.Digest
-	for id, t := range a.tasks {
+	for id := range a.tasks {
 		known[string(id)] = true
-		if t.rec.Image != "" {
-			inUse = append(inUse, t.rec.Image)
-		}
 	}
+	inUse := a.imagesInUse()
 	a.ops.wg.Go(func() {
 		if n, err := a.cfg.Images.Sweep(inUse, time.Hour); err != nil {
 			a.log.Warn("images", "error", err)

@@ -41,9 +41,14 @@ func (a *Agent) fetch(t *task) {
 		t.plan.Fault, t.words = sdk.ReasonInvalidTemplate, err.Error()
 		return
 	}
+	if a.pressure.full != "" {
+		t.plan.Fault, t.words = sdk.ReasonDiskFull, a.pressure.full
+		return
+	}
 	ctx, cancel := context.WithCancel(a.ctx)
 	t.cancel = cancel
 	t.plan.InFlight = plan.Fetch
+	watched := image.WithProgress(ctx, func(p image.Progress) { a.post(func() { a.fetching(t, p) }) })
 	get, run := a.cfg.Images.Resolve, t.rec.Assignment.Template.Run
 	ref := ""
 	switch {
@@ -56,7 +61,7 @@ func (a *Agent) fetch(t *task) {
 		var img *image.Image
 		err := ctx.Err()
 		if err == nil {
-			img, err = get(ctx, ref)
+			img, err = get(watched, ref)
 		}
 		cancel()
 		a.post(func() {
@@ -74,6 +79,14 @@ func (a *Agent) fetch(t *task) {
 			a.step(t)
 		})
 	})
+}
+
+// fetching has the task's status say how far its image is.
+func (a *Agent) fetching(t *task, p image.Progress) {
+	if t.plan.InFlight == plan.Fetch && !t.plan.State.Terminal() {
+		t.rec.Status.Message = p.String()
+		a.changed(t, true)
+	}
 }
 
 // call has a worker call the runtime. after, run by the loop, settles what the

@@ -30,6 +30,7 @@ type agentConfig struct {
 	Attributes []sdk.Attribute
 	ShareGPUs  bool
 	Reserve    cli.Reserve
+	Images     cli.ImageOptions
 	DieWith    bool
 	Log        *slog.Logger
 }
@@ -57,6 +58,10 @@ func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	images, err := openImages(cfg, id)
+	if err != nil {
+		return nil, err
+	}
 	program, err := keeper()
 	if err != nil {
 		return nil, err
@@ -76,9 +81,9 @@ func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
 	} else {
 		cfg.Log.Info("GPUs", "note", found.Note)
 	}
-	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: equip(machine, found, cfg), Runtime: rt, Devices: devices{cards},
-		ModuleRunner: moduleRunner,
-		Servers:      streams(cfg.Servers, id.Port), TLS: id.TLS(), Boot: probe.BootID(), Log: cfg.Log})
+	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: equip(machine, found, cfg), Runtime: rt, Devices: devices{cards}, Images: images,
+		ModuleRunner: moduleRunner, Disk: agent.Marks{High: cfg.Images.DiskHigh, Low: cfg.Images.DiskLow, Full: cfg.Images.DiskFull},
+		Servers: streams(cfg.Servers, id.Port), TLS: id.TLS(), Boot: probe.BootID(), Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +168,7 @@ func Agent(ctx context.Context, o cli.AgentOptions, st cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	cfg := agentConfig{Data: data, Name: o.Name, Servers: o.Servers, Address: o.Address, Attributes: o.Attributes, ShareGPUs: o.ShareGPUs, Reserve: o.Reserve, Log: logger(st.Err, st.Getenv)}
+	cfg := agentConfig{Data: data, Name: o.Name, Servers: o.Servers, Address: o.Address, Attributes: o.Attributes, ShareGPUs: o.ShareGPUs, Reserve: o.Reserve, Images: o.Images, Log: logger(st.Err, st.Getenv)}
 	if o.TokenFile != "" {
 		b, err := os.ReadFile(o.TokenFile)
 		if err != nil {
