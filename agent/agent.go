@@ -181,7 +181,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.checks = check.New(checkers, a.exec, func(v check.Verdict) { a.post(func() { a.verdict(v) }) })
 	a.up = uplink.New(uplink.Config{Servers: cfg.Servers, TLS: cfg.TLS, Dial: cfg.Dial, Log: cfg.Log,
-		Hello: a.hello, Logs: a.readLogs,
+		Hello: a.hello, Logs: a.readLogs, Open: a.openSession,
 		Desired: func(_ context.Context, d *sdk.Desired) { a.post(func() { a.desired(d) }) }})
 	return a, nil
 }

@@ -10,6 +10,7 @@ package kernel
 import (
 	"context"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -60,6 +61,9 @@ type Agents interface {
 	Ack(node sdk.NodeID, session, seq uint64)
 	// Logs asks a node for a task's output.
 	Logs(ctx context.Context, node sdk.NodeID, r sdk.LogRequest) (<-chan sdk.LogChunk, error)
+	// Open opens a session with a task of a node. The request is that of
+	// sdk/session in JSON, and the connection carries its frames.
+	Open(ctx context.Context, node sdk.NodeID, task sdk.TaskID, request []byte) (net.Conn, error)
 }
 
 // Kernel is one server.

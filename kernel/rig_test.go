@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -185,6 +186,10 @@ func (n *nodes) Ack(id sdk.NodeID, session, seq uint64) {
 
 func (n *nodes) Logs(context.Context, sdk.NodeID, sdk.LogRequest) (<-chan sdk.LogChunk, error) {
 	return nil, sdk.Errorf(sdk.Unsupported, "logs", "these nodes have none")
+}
+
+func (n *nodes) Open(context.Context, sdk.NodeID, sdk.TaskID, []byte) (net.Conn, error) {
+	return nil, sdk.Errorf(sdk.Unsupported, "session", "these nodes have none")
 }
 
 // look calls f with a node while nothing reaches it.

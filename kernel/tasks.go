@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"net"
 
 	"github.com/drupe-os/drupe/kernel/core"
 	"github.com/drupe-os/drupe/kernel/gate"
@@ -50,4 +51,20 @@ func (k *Kernel) Logs(ctx context.Context, r sdk.LogRequest) (<-chan sdk.LogChun
 		return nil, err
 	}
 	return k.cfg.Agents.Logs(ctx, t.Node, r)
+}
+
+// OpenSession implements gate.Sessions.
+func (k *Kernel) OpenSession(ctx context.Context, id sdk.TaskID, request []byte) (net.Conn, error) {
+	t, err := k.Task(id)
+	switch {
+	case err != nil:
+		return nil, err
+	case t.Status.State.Terminal():
+		return nil, sdk.Errorf(sdk.Conflict, "task/"+string(id), "it has ended (%s)", t.Status.State).
+			ToFix("choose a task that runs; what it printed is still shown by: drupe logs")
+	case t.Status.State < sdk.Running:
+		return nil, sdk.Errorf(sdk.Conflict, "task/"+string(id), "it does not run yet (%s)", t.Status.State).
+			ToFix("try again when it runs")
+	}
+	return k.cfg.Agents.Open(ctx, t.Node, id, request)
 }

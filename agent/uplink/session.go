@@ -18,6 +18,8 @@ import (
 type session struct {
 	c    *Client
 	conn net.Conn
+	addr string          // of the server
+	life context.Context // of the node, longer than the session's
 
 	heard  atomic.Bool
 	seq    uint64        // of the last report sent; the writer's
@@ -30,7 +32,7 @@ type session struct {
 }
 
 // run holds the session until it is lost or ctx ends.
-func (s *session) run(ctx context.Context, addr string) (heard bool, err error) {
+func (s *session) run(ctx context.Context) (heard bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer s.conn.Close()
 	defer s.wg.Wait()
@@ -49,7 +51,7 @@ func (s *session) run(ctx context.Context, addr string) (heard bool, err error) 
 			cancel(err)
 		}
 	})
-	err = s.read(ctx, addr)
+	err = s.read(ctx)
 	s.c.connected.Store(false)
 	if cause := context.Cause(ctx); cause != nil && !errors.As(err, new(*refusedError)) {
 		err = cause
@@ -72,7 +74,7 @@ func (p patient) Read(b []byte) (int, error) {
 }
 
 // read takes frames until the stream ends.
-func (s *session) read(ctx context.Context, addr string) error {
+func (s *session) read(ctx context.Context) error {
 	in := bufio.NewReaderSize(patient{s.conn, s.c.cfg.Silence}, 64<<10)
 	var buf []byte
 	for {
@@ -86,7 +88,7 @@ func (s *session) read(ctx context.Context, addr string) error {
 		}
 		if !s.heard.Swap(true) {
 			s.c.connected.Store(true)
-			s.c.cfg.Log.Info("session with server", "server", addr)
+			s.c.cfg.Log.Info("session with server", "server", s.addr)
 		}
 		if err := s.take(ctx, kind, body); err != nil {
 			return err
@@ -122,6 +124,12 @@ func (s *session) take(ctx context.Context, kind byte, body []byte) error {
 			return err
 		}
 		s.logs(ctx, q)
+	case wire.FrameOpen:
+		var q sdk.SessionRequest
+		if err := wire.Decode(body, &q); err != nil {
+			return err
+		}
+		s.c.relays.Go(func() { s.c.relay(s.life, s.addr, q) })
 	case wire.FrameRefused:
 		return &refusedError{string(body)}
 	}

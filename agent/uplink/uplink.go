@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -61,6 +62,9 @@ type Config struct {
 	// Logs answers one request: lines through send until it returns. Nil: there
 	// are none. It must end soon after ctx does.
 	Logs func(ctx context.Context, q sdk.LogRequest, send func([]sdk.LogLine) error) error
+	// Open opens a session with a task; ctx ends only the opening. What it
+	// returns carries frames of sdk/session. Nil: there are no sessions.
+	Open func(ctx context.Context, q sdk.SessionRequest) (io.ReadWriteCloser, error)
 	// Log tells of connects and losses; nil: silent.
 	Log *slog.Logger
 	// Heartbeat and Silence are the time between heartbeats and the time without
@@ -73,6 +77,8 @@ type Client struct {
 	cfg       Config
 	connected atomic.Bool
 	notify    chan struct{} // there is something to report
+	sessions  atomic.Int64  // open with tasks
+	relays    sync.WaitGroup
 
 	mu      sync.Mutex
 	pending map[sdk.TaskID]int // place in order
@@ -94,6 +100,11 @@ func New(cfg Config) *Client {
 	if cfg.Logs == nil {
 		cfg.Logs = func(context.Context, sdk.LogRequest, func([]sdk.LogLine) error) error {
 			return sdk.Errorf(sdk.Unsupported, "logs", "this node keeps none")
+		}
+	}
+	if cfg.Open == nil {
+		cfg.Open = func(_ context.Context, q sdk.SessionRequest) (io.ReadWriteCloser, error) {
+			return nil, sdk.Errorf(sdk.Unsupported, "task/"+string(q.Task), "this node opens no sessions with tasks")
 		}
 	}
 	return &Client{cfg: cfg, notify: make(chan struct{}, 1), pending: map[sdk.TaskID]int{}}
@@ -142,11 +153,13 @@ func (c *Client) take() ([]sdk.TaskStatus, *sdk.Machine) {
 	return st, m
 }
 
-// Run keeps a session until ctx ends.
+// Run keeps a session until ctx ends. Sessions with tasks outlive a stream that
+// is lost; Run returns when they have ended too.
 func (c *Client) Run(ctx context.Context) error {
 	if len(c.cfg.Servers) == 0 {
 		return sdk.Errorf(sdk.Invalid, "node", "no server is given").ToFix("name at least one, host:port")
 	}
+	defer c.relays.Wait()
 	next := rand.IntN(len(c.cfg.Servers))
 	wait := firstWait
 	for {
@@ -184,8 +197,8 @@ func (c *Client) attempt(ctx context.Context, addr string) (heard bool, err erro
 	if err != nil {
 		return false, err
 	}
-	s := &session{c: c, conn: conn, calls: map[uint64]context.CancelFunc{}, chunks: make(chan *sdk.LogChunk, 4)}
-	return s.run(ctx, addr)
+	s := &session{c: c, conn: conn, addr: addr, life: ctx, calls: map[uint64]context.CancelFunc{}, chunks: make(chan *sdk.LogChunk, 4)}
+	return s.run(ctx)
 }
 
 func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {

@@ -145,7 +145,7 @@ func (s *server) openKernel(agents kernel.Agents) error {
 func (s *server) serveAPI(l net.Listener, c *identity.Credentials) {
 	k := s.kernel
 	g := gate.New(gate.Needs{
-		Documents: k, Tasks: k, Cluster: k, Plugins: k, Events: k,
+		Documents: k, Tasks: k, Sessions: k, Cluster: k, Plugins: k, Events: k,
 		Join: joiner{s}, Auth: s.authority, Guard: guard.New(guard.Standard()...), Checker: s.pool,
 		Registry: s.images, Node: nodeOf,
 		Ready: k.Ready, Metrics: k.Metrics,
@@ -252,6 +252,13 @@ func (r *reach) Ack(n sdk.NodeID, session, seq uint64) {
 func (r *reach) Logs(ctx context.Context, n sdk.NodeID, q sdk.LogRequest) (<-chan sdk.LogChunk, error) {
 	if to := r.Load(); to != nil {
 		return to.Logs(ctx, n, q)
+	}
+	return nil, sdk.Errorf(sdk.Unavailable, "node/"+string(n), "the server is still starting")
+}
+
+func (r *reach) Open(ctx context.Context, n sdk.NodeID, t sdk.TaskID, request []byte) (net.Conn, error) {
+	if to := r.Load(); to != nil {
+		return to.Open(ctx, n, t, request)
 	}
 	return nil, sdk.Errorf(sdk.Unavailable, "node/"+string(n), "the server is still starting")
 }

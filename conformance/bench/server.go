@@ -205,6 +205,10 @@ func (f *fakeAgents) Logs(context.Context, sdk.NodeID, sdk.LogRequest) (<-chan s
 	return nil, sdk.Errorf(sdk.Unsupported, "node", "it is only said to be there")
 }
 
+func (f *fakeAgents) Open(context.Context, sdk.NodeID, sdk.TaskID, []byte) (net.Conn, error) {
+	return nil, sdk.Errorf(sdk.Unsupported, "session", "these nodes have none")
+}
+
 // watchedStore notes when policies are called.
 type watchedStore struct {
 	*kernel.Store

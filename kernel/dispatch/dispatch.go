@@ -11,6 +11,10 @@
 // goes out in one write, and an agent that lets its queue grow past a bound
 // loses its session: it gets all it should know when it connects again. An idle
 // session costs one goroutine.
+//
+// A session with a task (see sdk/session) goes over a connection of its own,
+// which the node opens when it is asked to and which its first frame tells
+// apart. Its bytes are not looked at here.
 package dispatch
 
 import (
@@ -79,6 +83,7 @@ type Dispatch struct {
 	sessions map[sdk.NodeID]*session
 	beats    [wheel]map[*session]struct{}
 	conns    map[net.Conn]struct{}
+	waiters  map[string]*waiter // by the key of the session they wait for
 	closed   bool
 }
 
@@ -105,7 +110,7 @@ func Start(cfg Config) (*Dispatch, error) {
 	}
 	d := &Dispatch{
 		cfg: cfg, turns: make(chan struct{}, handshakes), stop: make(chan struct{}),
-		sessions: map[sdk.NodeID]*session{}, conns: map[net.Conn]struct{}{},
+		sessions: map[sdk.NodeID]*session{}, conns: map[net.Conn]struct{}{}, waiters: map[string]*waiter{},
 	}
 	for i := range d.beats {
 		d.beats[i] = map[*session]struct{}{}

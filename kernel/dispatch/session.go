@@ -34,10 +34,14 @@ type session struct {
 
 // serve handles one connection from its handshake to its end.
 func (d *Dispatch) serve(conn net.Conn) {
-	s, hello, err := d.greet(conn)
+	s, hello, task, err := d.greet(conn)
 	<-d.turns
 	if err != nil {
 		d.cfg.Logger.Debug("agent turned away", "from", conn.RemoteAddr().String(), "error", err)
+		return
+	}
+	if task != nil {
+		d.carry(s.conn, s.node, task)
 		return
 	}
 	defer close(s.done)
@@ -59,24 +63,35 @@ func (d *Dispatch) serve(conn net.Conn) {
 	d.cfg.Kernel.AgentLost(s.node, s.number)
 }
 
-// greet does the handshake and reads the Hello, all within the silence allowed.
-func (d *Dispatch) greet(raw net.Conn) (*session, *sdk.Hello, error) {
+// greet does the handshake and reads the first frame, all within the silence
+// allowed. It is a Hello, or says which session with a task this is.
+func (d *Dispatch) greet(raw net.Conn) (*session, *sdk.Hello, *sdk.SessionHello, error) {
 	conn := tls.Server(raw, d.cfg.TLS)
 	if err := conn.SetDeadline(time.Now().Add(d.cfg.Silence)); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := conn.Handshake(); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	node, err := d.cfg.Node(conn.ConnectionState())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	s := &session{d: d, conn: conn, node: node, number: d.next.Add(1), done: make(chan struct{}), calls: map[uint64]*call{}}
 	var buf []byte
 	kind, body, err := wire.Read(conn, &buf)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	if kind == wire.FrameSession {
+		task := &sdk.SessionHello{}
+		if err := decode(body, task); err != nil {
+			return nil, nil, nil, err
+		}
+		if tcp, ok := raw.(*net.TCPConn); ok {
+			_ = tcp.SetKeepAliveConfig(probes) // without, it only takes longer to notice
+		}
+		return s, nil, task, conn.SetDeadline(time.Time{})
 	}
 	hello := &sdk.Hello{}
 	if kind != wire.FrameHello {
@@ -87,9 +102,9 @@ func (d *Dispatch) greet(raw net.Conn) (*session, *sdk.Hello, error) {
 	}
 	if err != nil {
 		s.refuse(err)
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return s, hello, conn.SetDeadline(time.Time{})
+	return s, hello, nil, conn.SetDeadline(time.Time{})
 }
 
 // over ends all that belongs to the session here.

@@ -135,6 +135,8 @@ func (g *Gate) serve(rt *Route, w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		status = fail(w, err)
 	case answer == answered{}:
+	case answer == switched{}:
+		status = http.StatusSwitchingProtocols
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		e := json.NewEncoder(w)
@@ -203,7 +205,7 @@ func (q *request) admit(rt *Route) error {
 // note writes changes, refusals and defects to the server's log. Reads that
 // went well are only counted.
 func (g *Gate) note(rt *Route, q *request, status int, err error, took time.Duration) {
-	read := rt.Method == http.MethodGet
+	read := rt.Method == http.MethodGet && !rt.Acts
 	if read && status < 400 {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"net"
 
 	"github.com/drupe-os/drupe/sdk"
 )
@@ -17,6 +18,7 @@ import (
 type Needs struct {
 	Documents Documents
 	Tasks     Tasks
+	Sessions  Sessions // nil: there are none
 	Cluster   Cluster
 	Plugins   Plugins
 	Events    Events
@@ -94,6 +96,16 @@ type Tasks interface {
 	// reader went away, and may stop receiving then. Errors: NotFound,
 	// Unavailable when the node cannot be reached.
 	Logs(ctx context.Context, r sdk.LogRequest) (<-chan sdk.LogChunk, error)
+}
+
+// Sessions reaches into tasks that run.
+type Sessions interface {
+	// OpenSession opens a session with a task. The request is session.Request in
+	// JSON; the connection carries frames of sdk/session, and closing it ends
+	// the session. ctx ends only the opening. Errors: NotFound, Conflict for a
+	// task that does not run, Unavailable when its node cannot be reached from
+	// this server, and the node's own.
+	OpenSession(ctx context.Context, id sdk.TaskID, request []byte) (net.Conn, error)
 }
 
 // Cluster knows machines and who shares them.

@@ -23,6 +23,8 @@ type Route struct {
 	Each bool
 	// Stream: the answer may go on for ever.
 	Stream bool
+	// Acts: it does more than read, though its method is GET.
+	Acts bool
 	// Query are the parameters it knows. Others are refused.
 	Query []string
 	// Body is the most bytes its body may have; 0: it takes none.
@@ -65,6 +67,7 @@ func Routes() []Route {
 		{Method: "GET", Pattern: "/v1/tasks/{id}", Verb: "read", Object: "tasks/{id}", Summary: "one task", handle: (*request).task},
 		{Method: "POST", Pattern: "/v1/tasks/{id}/kill", Verb: "kill", Object: "tasks/{id}", Body: maxActionBody, Summary: "end a task", handle: (*request).killTask},
 		{Method: "GET", Pattern: "/v1/tasks/{id}/logs", Verb: "logs", Object: "tasks/{id}", Query: []string{"stream", "tail", "follow"}, Stream: true, Summary: "a task's output, one JSON object a line", handle: (*request).logs},
+		{Method: "GET", Pattern: "/v1/tasks/{id}/session", Verb: "session", Object: "tasks/{id}", Query: []string{"request"}, Stream: true, Acts: true, Summary: "a program in a task's container, its output, ports and files, over a WebSocket", handle: (*request).session},
 
 		{Method: "GET", Pattern: "/v1/nodes", Verb: "read", Object: "nodes", Summary: "the machines", handle: (*request).listNodes},
 		{Method: "GET", Pattern: "/v1/nodes/{node}", Verb: "read", Object: "nodes/{node}", Summary: "one machine, by id or name", handle: (*request).node},

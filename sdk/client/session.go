@@ -22,6 +22,10 @@ import (
 // too.
 const farewell = time.Second
 
+// maxRequest bounds a request for a session, in bytes of JSON: it travels in an
+// address.
+const maxRequest = 16 << 10
+
 // Session opens a session with a running task. session.New makes the client's
 // end of what is returned, and its Close ends the session; ctx ends only the
 // opening. A server that says nothing for 45 seconds, not even a ping, is lost.
@@ -34,6 +38,10 @@ func (c *Client) Session(ctx context.Context, task sdk.TaskID, q *session.Reques
 	body, err := json.Marshal(q)
 	if err != nil {
 		return nil, sdk.Errorf(sdk.Invalid, "request", "%v", err)
+	}
+	if len(body) > maxRequest {
+		return nil, sdk.Errorf(sdk.TooLarge, "request", "program, arguments and variables are %d bytes, more than %d", len(body), maxRequest).
+			ToFix("pass what is long as input or in a file")
 	}
 	life, end := context.WithCancel(context.Background())
 	t := &webSocket{life: life, end: end}
