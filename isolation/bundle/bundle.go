@@ -42,6 +42,13 @@ type Host struct {
 	OOMScore int
 	// AppArmor is the profile for tasks that is loaded on the machine; "": none.
 	AppArmor string
+	// Mounts are the sources of the task's, in their order.
+	Mounts []string
+	// Shm is a /dev/shm that all containers of the task have; "": each its own.
+	Shm string
+	// Proc is a mount of the host's /proc with nothing mounted in it, for tasks
+	// among the host's processes.
+	Proc string
 	// Files of the host to show in the container, read-only: name resolution.
 	Files []string
 }
@@ -95,7 +102,7 @@ func Spec(s *isolation.Spec, p *isolation.Program, user User, h Host) (*specs.Sp
 			OOMScoreAdj:     oomScore(h),
 			ApparmorProfile: h.AppArmor,
 		},
-		Mounts: mounts(s, h),
+		Mounts: mounts(s, p, h),
 		Linux: &specs.Linux{
 			CgroupsPath:   h.Cgroup,
 			Namespaces:    namespaces(s, h),
@@ -107,11 +114,18 @@ func Spec(s *isolation.Spec, p *isolation.Program, user User, h Host) (*specs.Sp
 			},
 		},
 	}
+	if s.PrivateNetwork && h.Join == "" {
+		// Nobody else is in this network whose ports could be taken.
+		spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}
+	}
 	if h.Join != "" {
 		spec.Hostname = ""
 	} else if h.IDs.Size > 0 {
 		m := []specs.LinuxIDMapping{{ContainerID: 0, HostID: h.IDs.First, Size: h.IDs.Size}}
 		spec.Linux.UIDMappings, spec.Linux.GIDMappings = m, slices.Clone(m)
+	}
+	if err := volumes(spec, s, h); err != nil {
+		return nil, err
 	}
 	if err := devices(spec, s, h); err != nil {
 		return nil, err
@@ -169,8 +183,13 @@ func check(s *isolation.Spec, p *isolation.Program, user User, h Host) error {
 // namespaces are the container's own ones, and of a sidecar those of its task.
 func namespaces(s *isolation.Spec, h Host) []specs.LinuxNamespace {
 	n := []specs.LinuxNamespace{
-		{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, h.shared(specs.IPCNamespace, "ipc"),
-		h.shared(specs.UTSNamespace, "uts"), {Type: specs.CgroupNamespace},
+		{Type: specs.MountNamespace}, h.shared(specs.UTSNamespace, "uts"), {Type: specs.CgroupNamespace},
+	}
+	if !s.HostPID {
+		n = append(n, specs.LinuxNamespace{Type: specs.PIDNamespace})
+	}
+	if !s.HostIPC {
+		n = append(n, h.shared(specs.IPCNamespace, "ipc"))
 	}
 	if h.IDs.Size > 0 {
 		n = append(n, h.shared(specs.UserNamespace, "user"))

@@ -25,20 +25,7 @@ func guard(s *isolation.Spec, p *isolation.Program) error {
 			Because("a process may not begin in a folder that the kernel makes up").
 			ToFix("begin in a folder of the image")
 	}
-	for _, m := range s.Mounts {
-		if !strings.HasPrefix(m.Path, "/") || path.Clean(m.Path) == "/" {
-			return sdk.Errorf(sdk.Invalid, subject, "%q is no place for volume %q", m.Path, m.Name).At("volumes").
-				ToFix("give an absolute path below the root")
-		}
-		in := within(m.Path)
-		if in == "" || strings.HasPrefix(path.Clean(m.Path), "/dev/shm/") || m.Trusted {
-			continue
-		}
-		return sdk.Errorf(sdk.Invalid, subject, "volume %q cannot be mounted at %q", m.Name, m.Path).At("volumes").
-			Because("what is mounted in %s would take the place of what protects the node", in).
-			ToFix("mount it at another path")
-	}
-	return nil
+	return CheckMounts(s)
 }
 
 // within returns which of the kernel's folders the path is or leads into, if

@@ -80,6 +80,7 @@ func (k *keeper) adoptOne(t *task) bool {
 			t.own.kill()
 		}
 	}
+	t.published = republish(t.id, t.own.trace.PID, t.rec.Spec.Publish)
 	// A keeper that ended between writing the time and executing has left a
 	// container that is only created.
 	if !t.own.executed() {

@@ -30,6 +30,9 @@ func (k *keeper) create(s *isolation.Spec) error {
 	if err := checkSidecars(s); err != nil {
 		return explain(s.ID, err)
 	}
+	if err := bundle.CheckMounts(s); err != nil {
+		return explain(s.ID, err)
+	}
 	t := &task{id: s.ID, dir: filepath.Join(k.tasksDir, string(s.ID)), closed: make(chan struct{})}
 	if err := k.reserve(t); err != nil {
 		return err
@@ -98,15 +101,24 @@ func (k *keeper) make(t *task, s *isolation.Spec) (err error) {
 	if err != nil {
 		return err
 	}
+	name := strconv.FormatUint(k.mounts.Add(1), 36)
+	defer k.roots.unmount(name)
+	src, err := k.ready(t, name, dir)
+	if err != nil {
+		return err
+	}
 	// The task's own program first: its namespaces are those that the sidecars
 	// join.
 	for _, p := range t.programs() {
-		if err := k.launch(t, p, dir); err != nil {
+		if err := k.launch(t, p, dir, src); err != nil {
 			return err
 		}
 	}
 	// What was made so far for the programs is not their doing.
 	if err := t.room.fit(dir); err != nil {
+		return err
+	}
+	if t.published, err = publish(t.id, t.own.trace.PID, s.Publish); err != nil {
 		return err
 	}
 	if t.stub != nil {
@@ -122,6 +134,7 @@ func (k *keeper) cgroupOf(t *task) string { return k.cgroup + "/" + t.name() }
 
 // unmake ends and frees what there is of a task that cannot be made.
 func (t *task) unmake() {
+	t.published.close()
 	killCgroup(t.rec.Cgroups)
 	for _, p := range t.programs() {
 		if p.proc != nil {
@@ -138,7 +151,7 @@ func (t *task) unmake() {
 }
 
 // launch makes the container of a program of the task, whose files are in room.
-func (k *keeper) launch(t *task, p *program, room string) error {
+func (k *keeper) launch(t *task, p *program, room string, src sources) error {
 	s := t.rec.Spec
 	dir := p.dir
 	if t.room.handle != nil {
@@ -156,13 +169,22 @@ func (k *keeper) launch(t *task, p *program, room string) error {
 			return err
 		}
 	}
+	if p.spec.HostRoot && k.roots.shift(s).ns == nil {
+		return &isolation.Error{Reason: sdk.ReasonUnsupported, Err: sdk.Errorf(sdk.Unsupported, "task/"+string(s.ID),
+			"a program of the node's own files cannot run here").
+			Because("without user ids of its own it would read what only the node's root may").
+			ToFix("do not ask for the host's users, or run it on a node that has user namespaces")}
+	}
 	mount := strconv.FormatUint(k.mounts.Add(1), 36)
 	defer k.roots.unmount(mount)
-	root, err := k.roots.mount(mount, dir, p.spec.Layers)
+	root, err := k.roots.mount(mount, dir, p.spec, k.roots.shift(s))
 	if err != nil {
 		return err
 	}
 	if err := sound(s.ID, root); err != nil {
+		return err
+	}
+	if err := mountpoints(s, root, src, k.roots.shift(s)); err != nil {
 		return err
 	}
 	user, err := resolveUser(s.ID, p.spec.User, root)
@@ -170,6 +192,7 @@ func (k *keeper) launch(t *task, p *program, room string) error {
 		return err
 	}
 	host := k.host(root, t, p)
+	host.Mounts, host.Shm, host.Proc = src.mounts, src.shm, src.proc
 	if host.Nodes, err = nodes(s); err != nil {
 		return err
 	}
@@ -271,7 +294,7 @@ func process(spec *specs.Spec, out [2]*os.File) *libcontainer.Process {
 func (k *keeper) host(root string, t *task, p *program) bundle.Host {
 	h := bundle.Host{
 		Root: root, Sys: filepath.Join(filepath.Dir(root), sysMount), Cgroup: k.cgroupOf(t),
-		Limiter: k.limiter, IDs: k.roots.ids,
+		Limiter: k.limiter, IDs: k.roots.shift(t.rec.Spec).ids,
 		OOMScore: int(number("/proc/self/oom_score_adj")), AppArmor: k.appArmor,
 	}
 	if len(t.sidecars) > 0 {
@@ -291,7 +314,7 @@ func (k *keeper) host(root string, t *task, p *program) bundle.Host {
 // clamp returns p without the capabilities that this machine's own root lacks:
 // asking for them would make every start fail.
 func (k *keeper) clamp(t *task, p *isolation.Program) *isolation.Program {
-	if k.roots.ids.Size > 0 || len(p.Capabilities) == 0 {
+	if k.roots.shift(t.rec.Spec).ids.Size > 0 || len(p.Capabilities) == 0 {
 		return p // in its own user namespace root may have them all
 	}
 	c := *p

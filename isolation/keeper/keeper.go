@@ -123,7 +123,7 @@ func (k *keeper) probe() error {
 		return err
 	}
 	defer k.roots.unmount("probe")
-	_, err = k.roots.mount("probe", dir, []string{layer})
+	_, err = k.roots.mount("probe", dir, &isolation.Program{Layers: []string{layer}}, shift{k.roots.ids, k.roots.ns})
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/drupe-os/drupe/isolation"
 	"github.com/drupe-os/drupe/isolation/bundle"
 )
 
@@ -37,9 +38,24 @@ const (
 	diskMount   = "disk"
 )
 
-// mount mounts the root file system of a container whose folder is dir. The
-// name is one that no other container has. The caller unmounts it.
-func (r *roots) mount(name, dir string, layers []string) (root string, err error) {
+// shift is how a task's ids are moved into its range: not at all when its user
+// namespace is the host's.
+type shift struct {
+	ids bundle.IDRange
+	ns  *os.File
+}
+
+// shift is that of a task.
+func (r *roots) shift(s *isolation.Spec) shift {
+	if s.HostUsers {
+		return shift{}
+	}
+	return shift{r.ids, r.ns}
+}
+
+// mount mounts the root file system of program p, whose folder is dir. The name
+// is one that no other container has. The caller unmounts it.
+func (r *roots) mount(name, dir string, p *isolation.Program, by shift) (root string, err error) {
 	place := filepath.Join(r.dir, name)
 	root = filepath.Join(place, "root")
 	if err := os.MkdirAll(root, 0o711); err != nil {
@@ -50,27 +66,37 @@ func (r *roots) mount(name, dir string, layers []string) (root string, err error
 			r.unmount(name)
 		}
 	}()
-	upper, err := r.folder(filepath.Join(dir, upperFolder))
+	upper, err := by.folder(filepath.Join(dir, upperFolder))
 	if err != nil {
 		return "", err
 	}
 	defer upper.Close()
-	work, err := r.folder(filepath.Join(dir, workFolder))
+	work, err := by.folder(filepath.Join(dir, workFolder))
 	if err != nil {
 		return "", err
 	}
 	defer work.Close()
-	if r.ns != nil {
+	if by.ns != nil {
 		// The kernel lets a container bind a mount only together with what is
 		// mounted in it, and the host's cgroups are none of its business.
 		if err := clone("/sys", filepath.Join(place, sysMount), nil); err != nil {
 			return "", err
 		}
 	}
+	layers := p.Layers
 	lower := make([]string, 0, len(layers)+1)
+	if p.HostRoot {
+		// Without what is mounted in it, and with its own ids: what belongs to
+		// the host's root is nobody's to the task.
+		at := filepath.Join(place, "host")
+		if err := clone("/", at, nil); err != nil {
+			return "", err
+		}
+		lower, layers = append(lower, at), nil
+	}
 	for i := len(layers) - 1; i >= 0; i-- {
 		at := filepath.Join(place, strconv.Itoa(i))
-		if err := clone(layers[i], at, r.ns); err != nil {
+		if err := clone(layers[i], at, by.ns); err != nil {
 			return "", fmt.Errorf("layer %s: %w", layers[i], err)
 		}
 		lower = append(lower, at)
@@ -119,11 +145,11 @@ func clone(from, at string, ns *os.File) error {
 }
 
 // folder makes a folder that belongs to the container's root user.
-func (r *roots) folder(path string) (*os.File, error) {
+func (s shift) folder(path string) (*os.File, error) {
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return nil, err
 	}
-	if err := os.Chown(path, int(r.ids.First), int(r.ids.First)); err != nil {
+	if err := os.Chown(path, int(s.ids.First), int(s.ids.First)); err != nil {
 		return nil, err
 	}
 	return os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
@@ -138,7 +164,7 @@ func (r *roots) unmount(name string) {
 		at := filepath.Join(place, e.Name())
 		for unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) == nil {
 		}
-		unix.Rmdir(at)
+		os.Remove(at)
 	}
 	unix.Rmdir(place)
 }

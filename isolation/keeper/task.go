@@ -29,6 +29,8 @@ type task struct {
 	own      *program
 	sidecars []*program
 	closed   chan struct{} // its exit is recorded
+	// published are its ports on the node; nil: it has none.
+	published *published
 
 	// changing is held while limits are changed, one change after the other.
 	changing sync.Mutex
@@ -85,6 +87,7 @@ func (t *task) finish(tell func(sdk.TaskID)) {
 	<-t.own.ended
 	e := t.own.status()
 	e.Ended = now()
+	t.published.close()
 	t.own.out.drained()
 	t.mu.Lock()
 	t.ending = true
