@@ -62,10 +62,12 @@ type LogRequest struct {
 	Tail   int64  `msg:"n"` // lines from the end to start with; negative: from the beginning
 	Follow bool   `msg:"f"`
 	Cancel bool   `msg:"x"` // end the call of this number
-	// Since and Until bound the lines by their times; 0: unbounded.
+	// Since and Until bound the lines by their times, Since included and Until
+	// not; 0: unbounded.
 	Since Time `msg:"b,omitempty"`
 	Until Time `msg:"u,omitempty"`
-	// Match is a regular expression that lines must match; "": all.
+	// Match is a regular expression (RE2) that lines must match; "": all. Tail
+	// counts the lines that match.
 	Match string `msg:"m,omitempty"`
 	// Sidecar names whose output it is; "": the task's own program's.
 	Sidecar string `msg:"k,omitempty"`
@@ -110,7 +112,7 @@ type SessionHello struct {
 type LogChunk struct {
 	Call  uint64    `msg:"c"`
 	Lines []LogLine `msg:"l"`
-	Error string    `msg:"e,omitempty"`
+	Error string    `msg:"e,omitempty"` // why it ends early: a fault in JSON, or words
 	EOF   bool      `msg:"f"`
 }
 
@@ -121,4 +123,6 @@ type LogLine struct {
 	Text   []byte `json:"text" msg:"x"`
 	// Partial: the line goes on in the next one (it was longer than one record).
 	Partial bool `json:"partial,omitempty" msg:"p,omitempty"`
+	// Dropped: no line, but a mark that this many were lost here; Text says why.
+	Dropped int64 `json:"dropped,omitempty" msg:"d,omitempty"`
 }

@@ -607,12 +607,16 @@ func (z *LogChunk) Msgsize() (s int) {
 func (z *LogLine) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(4)
-	var zb0001Mask uint8 /* 4 bits */
+	zb0001Len := uint32(5)
+	var zb0001Mask uint8 /* 5 bits */
 	_ = zb0001Mask
 	if z.Partial == false {
 		zb0001Len--
 		zb0001Mask |= 0x8
+	}
+	if z.Dropped == 0 {
+		zb0001Len--
+		zb0001Mask |= 0x10
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -636,6 +640,11 @@ func (z *LogLine) MarshalMsg(b []byte) (o []byte, err error) {
 			// string "p"
 			o = append(o, 0xa1, 0x70)
 			o = msgp.AppendBool(o, z.Partial)
+		}
+		if (zb0001Mask & 0x10) == 0 { // if not omitted
+			// string "d"
+			o = append(o, 0xa1, 0x64)
+			o = msgp.AppendInt64(o, z.Dropped)
 		}
 	}
 	return
@@ -683,6 +692,12 @@ func (z *LogLine) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Partial")
 				return
 			}
+		case "d":
+			z.Dropped, bts, err = msgp.ReadInt64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Dropped")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -697,7 +712,7 @@ func (z *LogLine) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *LogLine) Msgsize() (s int) {
-	s = 1 + 2 + z.Time.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Stream) + 2 + msgp.BytesPrefixSize + len(z.Text) + 2 + msgp.BoolSize
+	s = 1 + 2 + z.Time.Msgsize() + 2 + msgp.StringPrefixSize + len(z.Stream) + 2 + msgp.BytesPrefixSize + len(z.Text) + 2 + msgp.BoolSize + 2 + msgp.Int64Size
 	return
 }
 

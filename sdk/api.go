@@ -235,6 +235,8 @@ type LogView struct {
 	Text    string `json:"text"`
 	Bytes   []byte `json:"bytes,omitempty"`
 	Partial bool   `json:"partial,omitempty"` // the line goes on in the next
+	// Dropped: no line, but a mark that this many were lost here; Text says why.
+	Dropped int64  `json:"dropped,omitempty"`
 	Fault   *Fault `json:"fault,omitempty"`
 }
 

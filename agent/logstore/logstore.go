@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/drupe-os/drupe/sdk"
@@ -18,7 +16,15 @@ import (
 type Query struct {
 	Stream string // "stdout", "stderr", or "" for both
 	Tail   int64  // lines from the end to start with, of both streams together; negative: from the beginning
-	Follow bool   // go on as more is written, until Ended says so
+	Follow bool   // go on as more is written, until Ended says so or Until has passed
+	// Since and Until bound the lines by their times, Since included and Until
+	// not; 0: unbounded.
+	Since, Until sdk.Time
+	// Match is a regular expression (RE2) that lines must match, "" for all; of
+	// lines that match, Tail are the last. Marks of lost lines always match.
+	Match string
+	// Sidecar names whose output it is; "": the task's own program's.
+	Sidecar string
 	// Ended reports that the task writes no more. Nil: it has ended.
 	Ended func() bool
 }
@@ -26,6 +32,9 @@ type Query struct {
 // poll is how often a followed log is looked at. Being asleep costs nothing,
 // looking is one read at the end of a file.
 const poll = 100 * time.Millisecond
+
+// late is how long after its time a line may come to lie on the disk.
+const late = time.Second
 
 // batch bounds the lines and bytes handed out at once.
 const (
@@ -35,8 +44,8 @@ const (
 
 // Read hands out what q asks of the logs in dir, in batches, oldest first. The
 // lines are the receiver's to keep. It returns nil at the end. Errors: Invalid for an
-// unknown stream, NotFound when the task has no log folder here, those of
-// send, ctx's.
+// unknown stream and for what is no expression, NotFound when the task has no
+// log folder here or no such sidecar, those of send, ctx's.
 func Read(ctx context.Context, dir string, q Query, send func([]sdk.LogLine) error) error {
 	streams := []string{logfile.Stdout, logfile.Stderr}
 	switch q.Stream {
@@ -46,27 +55,50 @@ func Read(ctx context.Context, dir string, q Query, send func([]sdk.LogLine) err
 	default:
 		return sdk.Errorf(sdk.Invalid, "logs", "%q is no stream", q.Stream).ToFix("use stdout, stderr, or neither for both")
 	}
-	if _, err := os.Stat(dir); err != nil {
-		return sdk.Errorf(sdk.NotFound, "logs", "there are none of task %s on this node", filepath.Base(filepath.Dir(dir))).
-			Because("it never started here, or its logs were cleared away after it ended")
+	re, fault := logfile.Pattern(q.Match)
+	if fault != nil {
+		return fault
 	}
-	m := &merge{}
-	defer m.close()
-	for _, s := range streams {
-		r, err := logfile.Open(dir, s, q.Tail)
-		if err != nil {
-			return sdk.Errorf(sdk.Unavailable, "logs", "open: %w", err)
-		}
-		m.in = append(m.in, &input{stream: s, r: r})
-	}
-	skip, err := m.surplus(dir, streams, q.Tail)
+	dir, err := folder(dir, q.Sidecar)
 	if err != nil {
 		return err
 	}
+	seek := q.Tail
+	if q.Since > 0 || q.Until > 0 || re != nil {
+		seek = -1 // which lines are the last depends on what is in them
+	}
+	open := func() (*merge, error) {
+		m := &merge{}
+		for _, s := range streams {
+			r, err := logfile.Open(dir, s, seek)
+			if err != nil {
+				m.close()
+				return nil, sdk.Errorf(sdk.Unavailable, "logs", "open: %w", err)
+			}
+			m.in = append(m.in, &input{stream: s, r: r, since: q.Since, until: q.Until, match: re})
+		}
+		return m, nil
+	}
+	m, err := open()
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	if q.Tail > 0 || q.Tail == 0 && seek < 0 {
+		count, err := open()
+		if err != nil {
+			return err
+		}
+		m.from, err = count.lastOf(q.Tail)
+		count.close()
+		if err != nil {
+			return err
+		}
+	}
 	for {
 		// Asked before reading: what was written before the end is read.
-		ended := !q.Follow || q.Ended == nil || q.Ended()
-		if err := m.drain(ctx, &skip, send); err != nil {
+		ended := !q.Follow || q.Ended == nil || q.Ended() || q.Until > 0 && sdk.Time(time.Now().Add(-late).UnixMilli()) > q.Until
+		if err := m.drain(ctx, ended, send); err != nil {
 			return err
 		}
 		if ended {
@@ -81,14 +113,11 @@ func Read(ctx context.Context, dir string, q Query, send func([]sdk.LogLine) err
 }
 
 // merge joins streams by the time of their lines.
-type merge struct{ in []*input }
-
-// input is one stream and its next line, if one was read.
-type input struct {
-	stream string
-	r      *logfile.Reader
-	line   sdk.LogLine
-	has    bool
+type merge struct {
+	in   []*input
+	from place  // what comes before it is not handed out
+	open *input // its line goes on
+	pass bool   // that line comes before from
 }
 
 func (m *merge) close() {
@@ -98,63 +127,35 @@ func (m *merge) close() {
 }
 
 // next returns the oldest line of all inputs, io.EOF when there is none now. A
-// line that goes on is followed by its continuation.
-func (m *merge) next() (sdk.LogLine, error) {
+// line that goes on is followed by its continuation, if that is there. last:
+// no more will be written.
+func (m *merge) next(last bool) (sdk.LogLine, error) {
 	var best *input
 	for _, in := range m.in {
-		if !in.has {
-			rec, err := in.r.Next()
-			if errors.Is(err, io.EOF) {
-				continue
-			}
-			if err != nil {
-				return sdk.LogLine{}, sdk.Errorf(sdk.Unavailable, "logs", "read: %w", err)
-			}
-			in.line, in.has = rec.Line(in.stream), true
+		err := in.fill(last)
+		if errors.Is(err, io.EOF) {
+			continue
 		}
-		if best == nil || in.line.Time < best.line.Time {
+		if err != nil {
+			return sdk.LogLine{}, sdk.Errorf(sdk.Unavailable, "logs", "read: %w", err)
+		}
+		if best == nil || in == m.open || best != m.open && in.ready[0].Time < best.ready[0].Time {
 			best = in
 		}
 	}
 	if best == nil {
 		return sdk.LogLine{}, io.EOF
 	}
-	best.has = false
-	return best.line, nil
+	line := best.ready[0]
+	best.ready = best.ready[1:]
+	if m.open = nil; line.Partial {
+		m.open = best
+	}
+	return line, nil
 }
 
-// surplus counts how many lines of the tails of several streams come before
-// the last tail lines of all.
-func (m *merge) surplus(dir string, streams []string, tail int64) (int64, error) {
-	if tail < 0 || len(streams) < 2 {
-		return 0, nil
-	}
-	count := &merge{}
-	defer count.close()
-	for _, s := range streams {
-		r, err := logfile.Open(dir, s, tail)
-		if err != nil {
-			return 0, sdk.Errorf(sdk.Unavailable, "logs", "open: %w", err)
-		}
-		count.in = append(count.in, &input{stream: s, r: r})
-	}
-	total := int64(0)
-	for {
-		line, err := count.next()
-		if errors.Is(err, io.EOF) {
-			return max(total-tail, 0), nil
-		}
-		if err != nil {
-			return 0, err
-		}
-		if !line.Partial {
-			total++
-		}
-	}
-}
-
-// drain hands out what there is now, but for the first skip lines.
-func (m *merge) drain(ctx context.Context, skip *int64, send func([]sdk.LogLine) error) error {
+// drain hands out what there is now.
+func (m *merge) drain(ctx context.Context, last bool, send func([]sdk.LogLine) error) error {
 	var lines []sdk.LogLine
 	size := 0
 	flush := func() error {
@@ -166,17 +167,18 @@ func (m *merge) drain(ctx context.Context, skip *int64, send func([]sdk.LogLine)
 		return send(out)
 	}
 	for ctx.Err() == nil {
-		line, err := m.next()
+		begins := m.open == nil
+		line, err := m.next(last)
 		if errors.Is(err, io.EOF) {
 			return flush()
 		}
 		if err != nil {
 			return errors.Join(flush(), err)
 		}
-		if *skip > 0 {
-			if !line.Partial {
-				*skip--
-			}
+		if m.from != (place{}) && begins {
+			m.pass = m.from.skip(line.Time)
+		}
+		if m.pass {
 			continue
 		}
 		lines = append(lines, line)

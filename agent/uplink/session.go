@@ -239,7 +239,7 @@ func (s *session) logs(ctx context.Context, q sdk.LogRequest) {
 		}
 		last := &sdk.LogChunk{EOF: true}
 		if err != nil {
-			last.Error = err.Error()
+			last.Error = wire.PackFault(err)
 		}
 		// Nobody waits for the end of a call that was cancelled.
 		_ = send(last)

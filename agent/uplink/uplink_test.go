@@ -299,7 +299,7 @@ func TestLogs(t *testing.T) {
 		if c := chunk(); c.Call != 1 || string(c.Lines[0].Text) != "t" || c.EOF {
 			t.Fatalf("%+v", c)
 		}
-		if c := chunk(); !c.EOF || c.Error != "logs: no more" {
+		if c := chunk(); !c.EOF || sdk.KindOf(wire.UnpackFault(c.Error)) != sdk.NotFound {
 			t.Fatalf("%+v", c)
 		}
 		for i := range uint64(maxLogCalls) {

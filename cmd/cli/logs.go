@@ -4,32 +4,50 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/client"
+	"github.com/drupe-os/drupe/sdk/logfile"
 )
 
 func (a *app) logs() *cobra.Command {
 	var o client.LogOptions
+	var since, until string
+	var stamps bool
 	c := &cobra.Command{Use: "logs NAME|TASK", Short: "what tasks write",
 		Long: "Shows the output of a task, or of all tasks of a service or job merged by time, each\n" +
-			"line with its task. With -f it goes on, and takes in tasks that are started later.",
-		Example: "  drupe logs hello\n  drupe logs -f hello\n  drupe logs hello.4f --tail 20 --stream stderr",
-		Args:    want(1, 1, "NAME"),
+			"line with its task. With -f it goes on, and takes in tasks that are started later.\n" +
+			"Of the lines that --since, --until and --grep let pass, --tail are the last.",
+		Example: "  drupe logs hello\n  drupe logs -f hello\n  drupe logs hello.4f --tail 20 --stream stderr\n" +
+			"  drupe logs hello --since 10m --grep 'error|panic' --timestamps",
+		Args: want(1, 1, "NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.Stream != "" && o.Stream != "stdout" && o.Stream != "stderr" {
 				return usagef(c, "--stream %s: use stdout or stderr", o.Stream)
+			}
+			var err error
+			if o.Since, err = moment(c, "since", since, time.Now()); err != nil {
+				return err
+			}
+			if o.Until, err = moment(c, "until", until, time.Now()); err != nil {
+				return err
+			}
+			if _, f := logfile.Pattern(o.Match); f != nil {
+				f.Field = "--grep"
+				return &exitError{code: ExitUsage, error: f}
 			}
 			cl, err := a.connect()
 			if err != nil {
 				return err
 			}
-			l := &logReader{app: a, c: cl, o: o}
+			l := &logReader{app: a, c: cl, o: o, stamps: stamps}
 			if ref := sdk.ParseRef(args[0]); ref.Kind == "task" || isTask(args[0]) {
 				return l.one(c.Context(), sdk.TaskID(ref.Name))
 			}
@@ -43,7 +61,27 @@ func (a *app) logs() *cobra.Command {
 	f.BoolVarP(&o.Follow, "follow", "f", false, "go on as lines come")
 	f.Int64Var(&o.Tail, "tail", 100, "`lines` of each task to begin with; -1 for all")
 	f.StringVar(&o.Stream, "stream", "", "stdout or stderr only")
+	f.StringVar(&since, "since", "", "lines from this `time` on: 10m (ago), or as 2026-01-31T09:30:00Z")
+	f.StringVar(&until, "until", "", "lines before this `time`")
+	f.StringVar(&o.Match, "grep", "", "lines that match this regular `expression` (RE2)")
+	f.StringVar(&o.Sidecar, "sidecar", "", "the output of this `sidecar`")
+	f.BoolVar(&stamps, "timestamps", false, "begin each line with its time (UTC)")
 	return c
+}
+
+// moment reads a time given as a flag: so long ago, or RFC 3339.
+func moment(c *cobra.Command, flag, s string, now time.Time) (sdk.Time, error) {
+	if s == "" {
+		return 0, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil {
+		return sdk.Time(now.Add(-d).UnixMilli()), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return 0, usagef(c, "--%s %s: write how long ago, as in 10m, or a time, as in 2026-01-31T09:30:00Z", flag, s)
+	}
+	return sdk.Time(t.UnixMilli()), nil
 }
 
 // logReader writes the output of one or many tasks.
@@ -52,8 +90,11 @@ type logReader struct {
 	c *client.Client
 	o client.LogOptions
 
+	stamps bool // the time of each line
+
 	mu     sync.Mutex // one line at a time
 	prefix bool       // name the task of each line
+	inside bool       // the line written last goes on
 }
 
 func (l *logReader) one(ctx context.Context, id sdk.TaskID) error {
@@ -191,18 +232,35 @@ func (l *logReader) line(v *sdk.LogView) error {
 	if l.json() {
 		return writeJSONLine(l.out, v)
 	}
-	text := v.Bytes
-	if text == nil {
-		text = []byte(v.Text)
-	}
 	var b bytes.Buffer
-	if l.prefix {
-		fmt.Fprintf(&b, "%s | ", v.Task)
+	begins := l.prefix || !l.inside
+	l.inside = v.Partial
+	if begins && l.stamps {
+		b.WriteString(time.UnixMilli(int64(v.Time)).UTC().Format("2006-01-02T15:04:05.000Z "))
 	}
-	b.Write(text)
+	if l.prefix {
+		b.WriteString(l.paint(hue(v.Task), l.out, string(v.Task)+" |") + " ")
+	}
+	switch {
+	case v.Dropped > 0:
+		fmt.Fprintf(&b, "-- %d lines dropped: %s --", v.Dropped, v.Text)
+	case v.Bytes != nil:
+		b.Write(v.Bytes)
+	default:
+		b.WriteString(v.Text)
+	}
 	if !v.Partial || l.prefix {
 		b.WriteByte('\n')
 	}
 	_, err := io.Copy(l.out, &b)
 	return err
+}
+
+// hue is the colour of a task's name: the same wherever and whenever it is
+// shown, and none of those that mean something.
+func hue(id sdk.TaskID) string {
+	hues := [...]string{"34", "35", "36", "94", "95", "96", "90"}
+	h := fnv.New32a()
+	io.WriteString(h, string(id))
+	return hues[h.Sum32()%uint32(len(hues))]
 }

@@ -107,6 +107,8 @@ func TestBadInputNamesThePlace(t *testing.T) {
 		{"GET", "/v1/documents?role=Eng", "", "", 400, `"field":"role"`},
 		{"GET", "/v1/events?after=soon", "", "", 400, `"field":"after"`},
 		{"GET", "/v1/tasks/x/logs?stream=both", "", "", 400, `"field":"stream"`},
+		{"GET", "/v1/tasks/x/logs?since=yesterday", "", "", 400, `"field":"since"`},
+		{"GET", "/v1/tasks/x/logs?match=a%5Bb", "", "", 400, `missing closing ] at character 2: [b`},
 		{"GET", "/v1/tasks/x/logs?tail=few", "", "", 400, `"field":"tail"`},
 		{"GET", "/v1/nodes", "", "x", 413, "without a body"},
 		{"PUT", "/v1/documents", "", "", 400, "ends before"},

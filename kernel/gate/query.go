@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/drupe-os/drupe/sdk"
 )
@@ -53,6 +54,23 @@ func (q *request) number(name string, unset int64) (int64, error) {
 		return 0, malformed(sdk.Errorf(sdk.Invalid, "", "%q is no whole number", s).At(name))
 	}
 	return v, nil
+}
+
+// time reads a point in time: Unix milliseconds or RFC 3339; 0 when absent.
+func (q *request) time(name string) (sdk.Time, error) {
+	s := q.param(name)
+	if s == "" {
+		return 0, nil
+	}
+	if ms, err := strconv.ParseInt(s, 10, 64); err == nil && ms >= 0 {
+		return sdk.Time(ms), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return 0, malformed(sdk.Errorf(sdk.Invalid, "", "%q is no time", s).At(name).
+			ToFix("write Unix milliseconds, or RFC 3339 as in 2026-01-31T09:30:00Z"))
+	}
+	return sdk.Time(t.UnixMilli()), nil
 }
 
 // rolePath reads a role.

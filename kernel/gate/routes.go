@@ -66,8 +66,8 @@ func Routes() []Route {
 		{Method: "GET", Pattern: "/v1/tasks", Verb: "read", Object: "tasks", Query: []string{"ref", "kind", "name", "role", "node", "state"}, Summary: "what runs and ran", handle: (*request).listTasks},
 		{Method: "GET", Pattern: "/v1/tasks/{id}", Verb: "read", Object: "tasks/{id}", Summary: "one task", handle: (*request).task},
 		{Method: "POST", Pattern: "/v1/tasks/{id}/kill", Verb: "kill", Object: "tasks/{id}", Body: maxActionBody, Summary: "end a task", handle: (*request).killTask},
-		{Method: "GET", Pattern: "/v1/tasks/{id}/logs", Verb: "logs", Object: "tasks/{id}", Query: []string{"stream", "tail", "follow"}, Stream: true, Summary: "a task's output, one JSON object a line", handle: (*request).logs},
 		{Method: "GET", Pattern: "/v1/tasks/{id}/session", Verb: "session", Object: "tasks/{id}", Query: []string{"request"}, Stream: true, Acts: true, Summary: "a program in a task's container, its output, ports and files, over a WebSocket", handle: (*request).session},
+		{Method: "GET", Pattern: "/v1/tasks/{id}/logs", Verb: "logs", Object: "tasks/{id}", Query: []string{"stream", "tail", "follow", "since", "until", "match", "sidecar"}, Stream: true, Summary: "a task's output, one JSON object a line", handle: (*request).logs},
 
 		{Method: "GET", Pattern: "/v1/nodes", Verb: "read", Object: "nodes", Summary: "the machines", handle: (*request).listNodes},
 		{Method: "GET", Pattern: "/v1/nodes/{node}", Verb: "read", Object: "nodes/{node}", Summary: "one machine, by id or name", handle: (*request).node},

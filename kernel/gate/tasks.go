@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/drupe-os/drupe/sdk"
+	"github.com/drupe-os/drupe/sdk/logfile"
+	"github.com/drupe-os/drupe/sdk/wire"
 )
 
 func (q *request) listTasks() (any, error) {
@@ -66,6 +68,16 @@ func (q *request) logs() (any, error) {
 	if r.Follow, err = q.flag("follow", false); err != nil {
 		return nil, err
 	}
+	if r.Since, err = q.time("since"); err != nil {
+		return nil, err
+	}
+	if r.Until, err = q.time("until"); err != nil {
+		return nil, err
+	}
+	r.Match, r.Sidecar = q.param("match"), q.param("sidecar")
+	if _, f := logfile.Pattern(r.Match); f != nil {
+		return nil, malformed(f)
+	}
 	ctx, cancel := context.WithCancel(q.r.Context())
 	defer cancel()
 	chunks, err := q.needs.Tasks.Logs(ctx, r)
@@ -76,26 +88,44 @@ func (q *request) logs() (any, error) {
 	out := q.stream()
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	if err := out.flush(); err != nil {
+	// Who follows is told at once that all is well. Else nothing is sent before
+	// the first of the answer, so that a fault can be one of the request.
+	begun := r.Follow
+	if begun {
+		if err := out.flush(); err != nil {
+			return answered{}, nil
+		}
+	}
+	fail := func(f *sdk.Fault) (any, error) {
+		if f.Subject == "" || f.Subject == "logs" {
+			f.Subject = string(r.Task)
+		}
+		if !begun {
+			return nil, f
+		}
+		enc.Encode(sdk.LogView{Task: r.Task, Fault: f})
+		out.flush()
 		return answered{}, nil
 	}
 	for {
 		select {
 		case <-q.closing:
-			return answered{}, nil
+			return fail(sdk.Errorf(sdk.Unavailable, "", "logs broke off").Because("the server is ending"))
 		case <-ctx.Done():
 			return answered{}, nil
 		case c, ok := <-chunks:
 			if !ok {
-				return answered{}, nil
+				return fail(sdk.Errorf(sdk.Unavailable, "", "logs broke off").Because("they came faster than they were read"))
 			}
 			for _, line := range c.Lines {
+				begun = true
 				enc.Encode(logView(r.Task, &line))
 			}
-			if c.Error != "" {
-				enc.Encode(sdk.LogView{Task: r.Task, Fault: sdk.Errorf(sdk.Unavailable, string(r.Task), "logs broke off").Because("%s", c.Error)})
+			if f := wire.UnpackFault(c.Error); f != nil {
+				return fail(f)
 			}
-			if err := out.flush(); err != nil || c.EOF || c.Error != "" {
+			begun = true
+			if err := out.flush(); err != nil || c.EOF {
 				return answered{}, nil
 			}
 		}
@@ -103,7 +133,7 @@ func (q *request) logs() (any, error) {
 }
 
 func logView(task sdk.TaskID, l *sdk.LogLine) sdk.LogView {
-	v := sdk.LogView{Task: task, Time: l.Time, Stream: l.Stream, Partial: l.Partial}
+	v := sdk.LogView{Task: task, Time: l.Time, Stream: l.Stream, Partial: l.Partial, Dropped: l.Dropped}
 	if utf8.Valid(l.Text) {
 		v.Text = string(l.Text)
 	} else {

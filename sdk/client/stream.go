@@ -4,12 +4,9 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"iter"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -140,49 +137,4 @@ func (s *eventStream) run(ctx context.Context, yield func(sdk.Event) bool) (open
 		}
 	}
 	return true, true, nil
-}
-
-// LogOptions narrow a task's output.
-type LogOptions struct {
-	Stream string // "stdout" or "stderr"; "" for both
-	Tail   int64  // lines from the end to begin with; negative: from the beginning
-	Follow bool   // go on until the task ends
-}
-
-// Logs yields the lines of a task's output. An error ends it.
-func (c *Client) Logs(ctx context.Context, id sdk.TaskID, o LogOptions) iter.Seq2[sdk.LogView, error] {
-	return func(yield func(sdk.LogView, error) bool) {
-		q := url.Values{"tail": {strconv.FormatInt(o.Tail, 10)}}
-		if o.Stream != "" {
-			q.Set("stream", o.Stream)
-		}
-		if o.Follow {
-			q.Set("follow", "1")
-		}
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		resp, err := c.send(ctx, "GET", taskPath(id)+"/logs", q, "", nil, nil)
-		if err != nil {
-			yield(sdk.LogView{}, err)
-			return
-		}
-		defer resp.Body.Close()
-		d := json.NewDecoder(resp.Body)
-		for {
-			var l sdk.LogView
-			err := d.Decode(&l)
-			switch {
-			case errors.Is(err, io.EOF):
-				return
-			case err != nil:
-				yield(l, c.unreachable(ctx, err))
-				return
-			case l.Fault != nil:
-				yield(l, l.Fault)
-				return
-			case !yield(l, nil):
-				return
-			}
-		}
-	}
 }

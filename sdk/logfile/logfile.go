@@ -46,6 +46,9 @@ const (
 	Dropped Kind = 'D'
 )
 
+// lost stands between the count and the cause in a Dropped record.
+const lost = " records lost: "
+
 // Record is one line of a log file.
 type Record struct {
 	Time sdk.Time

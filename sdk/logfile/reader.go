@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
+	"strings"
 
 	"github.com/drupe-os/drupe/sdk"
 )
@@ -87,6 +89,13 @@ func (r *Reader) Close() error {
 
 // Line returns the record in the form of the agent stream, its text copied.
 func (r Record) Line(stream string) sdk.LogLine {
+	if r.Kind == Dropped {
+		if count, why, ok := strings.Cut(string(r.Text), lost); ok {
+			if n, err := strconv.ParseInt(count, 10, 64); err == nil && n > 0 {
+				return sdk.LogLine{Time: r.Time, Stream: stream, Text: []byte(why), Dropped: n}
+			}
+		}
+	}
 	return sdk.LogLine{Time: r.Time, Stream: stream, Text: bytes.Clone(r.Text), Partial: r.Kind == Partial}
 }
 

@@ -84,14 +84,14 @@ func (w *Writer) end(last Kind) error {
 		w.record(now, last, nil)
 	}
 	w.flush(now)
-	var lost error
+	var cause error
 	if w.dropped > 0 {
-		lost = fmt.Errorf("%d records lost: %w", w.dropped, w.cause)
+		cause = fmt.Errorf("%d%s%w", w.dropped, lost, w.cause)
 	}
 	if w.file == nil {
-		return lost
+		return cause
 	}
-	return errors.Join(lost, w.file.Close())
+	return errors.Join(cause, w.file.Close())
 }
 
 func (w *Writer) record(at sdk.Time, kind Kind, tail []byte) {
@@ -119,7 +119,7 @@ func (w *Writer) flush(at sdk.Time) {
 		return
 	}
 	if w.dropped > 0 {
-		mark := Append(nil, Record{Time: at, Kind: Dropped, Text: fmt.Appendf(nil, "%d records lost: %v", w.dropped, w.cause)})
+		mark := Append(nil, Record{Time: at, Kind: Dropped, Text: fmt.Appendf(nil, "%d%s%v", w.dropped, lost, w.cause)})
 		if err := w.put(mark); err != nil {
 			w.drop(err)
 			return
