@@ -95,6 +95,8 @@ func topics() []*cobra.Command {
 	for _, c := range exitCodes {
 		fmt.Fprintf(&codes, "%5d  %s\n", c.code, c.text)
 	}
+	codes.WriteString("\nexec and attach end with the exit code of the program that ran. Where they fail\n" +
+		"themselves, they say so in a line that begins with \"error:\".\n")
 	return []*cobra.Command{
 		{Use: "exit-codes", Short: "what the exit code says", Long: codes.String()},
 		{Use: "output", Short: "tables, JSON, colours", Long: `Output.

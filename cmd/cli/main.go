@@ -106,7 +106,8 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	add(groupStart, a.dev(), a.doctor(), a.version())
-	add(groupApps, a.vet(), a.apply(), a.scale(), a.stop(), a.rm(), a.wait())
+	add(groupApps, a.vet(), a.apply(), a.scale(), a.stop(), a.rm(), a.wait(),
+		a.exec(), a.attach(), a.cp(), a.portForward())
 	add(groupLook, a.ps(), a.top(), a.show(), a.logs(), a.events(), a.why())
 	add(groupAdmin, a.node(), a.role(), a.plugin(), a.policy(), a.server(), a.agent())
 	add(groupTopics, topics()...)
