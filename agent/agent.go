@@ -83,7 +83,10 @@ type Config struct {
 	// Fetches and Operations bound how many images are fetched and how many
 	// containers are worked on at a time; 0: 4 and 8.
 	Fetches, Operations int
-	Log                 *slog.Logger // nil: silent
+	// Sample is the time between two measurements of what the tasks use; 0: 5
+	// seconds.
+	Sample time.Duration
+	Log    *slog.Logger // nil: silent
 }
 
 // checkers bounds how many health checks run at a time.
@@ -114,6 +117,8 @@ type Agent struct {
 	watch   watch
 	// pressure is how the disk is.
 	pressure pressure
+	// sampling: a measurement is under way.
+	sampling bool
 	// doubt: the checkpoint lost records, and no full Desired has come since.
 	doubt bool
 	// lost are tasks whose own record was damaged.
@@ -152,6 +157,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.Operations <= 0 {
 		cfg.Operations = 8
+	}
+	if cfg.Sample <= 0 {
+		cfg.Sample = 5 * time.Second
 	}
 	if err := os.MkdirAll(filepath.Join(cfg.Dir, "tasks"), 0o700); err != nil {
 		return nil, sdk.Errorf(sdk.Unavailable, "agent", "make data folder: %w", err)
@@ -276,6 +284,8 @@ func (a *Agent) loop(ctx context.Context) {
 	relieve := time.NewTicker(relieveEvery)
 	defer relieve.Stop()
 	a.relieve()
+	sample := time.NewTicker(a.cfg.Sample)
+	defer sample.Stop()
 	a.look()
 	for {
 		select {
@@ -285,6 +295,8 @@ func (a *Agent) loop(ctx context.Context) {
 			f()
 		case <-look.C:
 			a.look()
+		case <-sample.C:
+			a.sample()
 		case <-sweep.C:
 			a.sweep()
 		case <-relieve.C:

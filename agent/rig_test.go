@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -104,6 +105,7 @@ type rig struct {
 	halt    func() // ends it, whatever it says
 
 	killed   bool
+	sample   time.Duration // 0: hardly ever
 	sessions chan *session
 	srv      *session
 }
@@ -114,6 +116,7 @@ type session struct {
 	hello sdk.Hello
 	news  chan sdk.TaskStatus
 	logs  chan sdk.LogChunk
+	usage chan sdk.UsageReport
 	said  map[sdk.TaskID][]sdk.TaskStatus
 	rev   uint64
 }
@@ -147,7 +150,7 @@ func newRig(t *testing.T) *rig {
 
 // serve reads one agent's stream, acknowledging all reports.
 func (r *rig) serve(c net.Conn) {
-	s := &session{conn: c, news: make(chan sdk.TaskStatus, 1024), logs: make(chan sdk.LogChunk, 64), said: map[sdk.TaskID][]sdk.TaskStatus{}}
+	s := &session{conn: c, news: make(chan sdk.TaskStatus, 1024), logs: make(chan sdk.LogChunk, 64), usage: make(chan sdk.UsageReport, 1024), said: map[sdk.TaskID][]sdk.TaskStatus{}}
 	defer c.Close()
 	var buf []byte
 	for {
@@ -176,6 +179,12 @@ func (r *rig) serve(c net.Conn) {
 				return
 			}
 			s.logs <- ch
+		case wire.FrameUsage:
+			var u sdk.UsageReport
+			if wire.Decode(body, &u) != nil {
+				return
+			}
+			s.usage <- u
 		}
 	}
 }
@@ -184,7 +193,7 @@ func (r *rig) serve(c net.Conn) {
 func (r *rig) start() *session {
 	r.t.Helper()
 	a, err := New(Config{Dir: r.dir, Name: "n1", Runtime: r.runtime, Images: r.images, TLS: r.client,
-		Servers: []string{r.listen.Addr().String()}, Boot: "boot-1",
+		Servers: []string{r.listen.Addr().String()}, Boot: "boot-1", Sample: cmp.Or(r.sample, time.Hour),
 		Machine: sdk.Machine{Hostname: "h", Address: "127.0.0.1", Capacity: sdk.R(4000, 8<<30)},
 		Log:     slog.New(slog.NewTextHandler(testLog{r.t}, nil))})
 	if err != nil {

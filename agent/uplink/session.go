@@ -42,6 +42,10 @@ func (s *session) run(ctx context.Context) (heard bool, err error) {
 
 	// What waited so far is in the Hello, or newer than it and said again.
 	s.c.take()
+	select {
+	case <-s.c.usage: // of the time of another session
+	default:
+	}
 	hello, err := s.c.cfg.Hello(ctx)
 	if err != nil {
 		return false, err
@@ -172,6 +176,8 @@ func (s *session) write(ctx context.Context, hello *sdk.Hello) error {
 			_, err = out.Write(wire.AppendFrame(nil, wire.FrameHeartbeat, nil))
 		case chunk := <-s.chunks:
 			err = put(wire.FrameLogChunk, chunk)
+		case u := <-s.c.usage:
+			err = put(wire.FrameUsage, u)
 		case <-s.c.notify:
 			// What comes meanwhile goes along; it does not put the rest off.
 			if !gathering {

@@ -79,6 +79,7 @@ type Client struct {
 	notify    chan struct{} // there is something to report
 	sessions  atomic.Int64  // open with tasks
 	relays    sync.WaitGroup
+	usage     chan *sdk.UsageReport
 
 	mu      sync.Mutex
 	pending map[sdk.TaskID]int // place in order
@@ -107,7 +108,7 @@ func New(cfg Config) *Client {
 			return nil, sdk.Errorf(sdk.Unsupported, "task/"+string(q.Task), "this node opens no sessions with tasks")
 		}
 	}
-	return &Client{cfg: cfg, notify: make(chan struct{}, 1), pending: map[sdk.TaskID]int{}}
+	return &Client{cfg: cfg, notify: make(chan struct{}, 1), usage: make(chan *sdk.UsageReport, 1), pending: map[sdk.TaskID]int{}}
 }
 
 // Connected reports whether there is a session.
@@ -134,6 +135,19 @@ func (c *Client) UpdateMachine(m sdk.Machine) {
 	c.machine = &m
 	c.mu.Unlock()
 	c.poke()
+}
+
+// Usage sends samples if there is a session that has room for them now, and
+// drops them otherwise: the next ones say more. It never blocks. It owns its
+// argument from then on.
+func (c *Client) Usage(r *sdk.UsageReport) {
+	if !c.Connected() {
+		return
+	}
+	select {
+	case c.usage <- r:
+	default:
+	}
 }
 
 func (c *Client) poke() {

@@ -194,6 +194,46 @@ func TestSilence(t *testing.T) {
 	})
 }
 
+// TestUsageIsDropped: samples go out while a session has room for them; those
+// of a time without one, or while it is stuck, are gone, and nobody waits.
+func TestUsageIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c := start(t, s, Config{})
+		sample := func(cpu sdk.Duration) { c.Usage(&sdk.UsageReport{Usages: []sdk.Usage{{Task: "a", CPU: cpu}}}) }
+		sample(1)
+		p := s.accept()
+		p.hello()
+		p.send(wire.FrameHeartbeat, nothing{})
+		synctest.Wait()
+		cpu := func() sdk.Duration {
+			t.Helper()
+			kind, body := p.next()
+			var u sdk.UsageReport
+			if err := wire.Decode(body, &u); kind != wire.FrameUsage || err != nil {
+				t.Fatal(kind, err)
+			}
+			return u.Usages[0].CPU
+		}
+		sample(2)
+		if got := cpu(); got != 2 {
+			t.Fatalf("sample %d came of a time without a session", got)
+		}
+		// The writer is stuck with the first of these, the second waits.
+		sample(3)
+		synctest.Wait()
+		sample(4)
+		sample(5)
+		if a, b := cpu(), cpu(); a != 3 || b != 4 {
+			t.Fatal(a, b)
+		}
+		sample(6)
+		if got := cpu(); got != 6 {
+			t.Fatal(got)
+		}
+	})
+}
+
 type nothing struct{}
 
 func (nothing) MarshalMsg(b []byte) ([]byte, error) { return b, nil }
