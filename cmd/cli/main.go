@@ -109,7 +109,7 @@ func (a *app) root() *cobra.Command {
 	add(groupApps, a.vet(), a.apply(), a.scale(), a.stop(), a.rm(), a.wait(),
 		a.exec(), a.attach(), a.cp(), a.portForward())
 	add(groupLook, a.ps(), a.top(), a.show(), a.logs(), a.events(), a.why())
-	add(groupAdmin, a.node(), a.role(), a.plugin(), a.policy(), a.server(), a.agent())
+	add(groupAdmin, a.image(), a.push(), a.sign(), a.key(), a.node(), a.role(), a.plugin(), a.policy(), a.server(), a.agent())
 	add(groupTopics, topics()...)
 	help := &cobra.Command{Use: "help [COMMAND|TOPIC]", Short: "help on a command or a topic",
 		Example: "  drupe help apply\n  drupe help exit-codes",

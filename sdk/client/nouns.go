@@ -191,3 +191,10 @@ func (c *Client) Join(ctx context.Context, csr []byte, token string) (sdk.JoinAn
 	_, err := c.call(ctx, "POST", "/v1/join", nil, sdk.JoinRequest{CSR: string(csr), Token: token}, &out)
 	return out, err
 }
+
+// CollectImages has the cluster's registry drop what nothing needs.
+func (c *Client) CollectImages(ctx context.Context) (sdk.Collected, error) {
+	var out sdk.Collected
+	_, err := c.call(ctx, "POST", "/v1/images/gc", nil, nil, &out)
+	return out, err
+}

@@ -154,12 +154,18 @@ func (c *checker) container(k *sdk.Container, path ...string) {
 // image checks the name of an image or of a module in a registry.
 func (c *checker) image(name string, path ...string) {
 	rest, layout := strings.CutPrefix(name, "oci:")
+	if file, ok := strings.CutPrefix(name, "oci-archive:"); ok {
+		rest, layout = file, true
+	}
 	switch {
 	case name == "":
 		c.add("no image is named", "", `write image: "oci:/FOLDER" or image: "HOST/NAME@sha256:…"`, path...)
 	case layout && !strings.HasPrefix(rest, "/"):
 		c.add(fmt.Sprintf("the folder %q of the image is relative, and nodes have no current folder", rest), "",
 			`write the whole path: "oci:/srv/images/hello"`, path...)
+	case !layout && taggedImage.MatchString(name):
+		c.add(fmt.Sprintf("%q names an image by its tag, which may come to stand for another", name), "",
+			fmt.Sprintf("write what this prints: drupe image resolve %s", name), path...)
 	case !layout && !registryImage.MatchString(name):
 		c.add(fmt.Sprintf("%q is not an image", name), `"oci:FOLDER", "oci:FOLDER:TAG", "oci:FOLDER@sha256:…" or "HOST/NAME@sha256:…"`,
 			"name a registry's image by digest, so that it is the same for ever", path...)
@@ -167,6 +173,10 @@ func (c *checker) image(name string, path ...string) {
 }
 
 var registryImage = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+@sha256:[0-9a-f]{64}$`)
+
+// taggedImage is a registry's image without its digest: "HOST/NAME:TAG", where
+// HOST is "cluster" or has a dot or a port.
+var taggedImage = regexp.MustCompile(`^(cluster|localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9.-]+:[0-9]+)(/[a-z0-9][a-z0-9._-]*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`)
 
 // confusable are names that people write for a resource that has another name,
 // and that would otherwise become a resource no node has.

@@ -71,6 +71,32 @@ func (c *Client) Tags(ctx context.Context, n Name) ([]string, error) {
 	return out.Tags, c.list(ctx, n, "tags/list", &out)
 }
 
+// Catalog returns the repositories of a registry that tells them.
+func (c *Client) Catalog(ctx context.Context, host string) ([]string, error) {
+	n := Name{Host: host}
+	places, err := c.places(n, true)
+	if err != nil {
+		return nil, err
+	}
+	p := places[0]
+	resp, err := c.do(ctx, p, n, request{method: http.MethodGet, url: p.base + "/v2/_catalog", ok: []int{http.StatusOK}})
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := c.readAll(resp.Body, MaxManifest)
+	if err != nil {
+		return nil, about(n, p, err)
+	}
+	var out struct {
+		Repositories []string `json:"repositories"`
+	}
+	if err := json.Unmarshal(b, &out); err != nil {
+		return nil, sdk.Errorf(sdk.Invalid, host, "its list is not understood: %v", err)
+	}
+	return out.Repositories, nil
+}
+
 func (c *Client) list(ctx context.Context, n Name, path string, out any) error {
 	resp, p, err := c.each(ctx, n, request{method: http.MethodGet, path: path, ok: []int{http.StatusOK}})
 	if err != nil {
