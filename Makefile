@@ -7,6 +7,7 @@
 #   make bench      measures the figures of conformance/BENCHMARKS.md
 #   make soak       the simulator over many seeds (SEEDS=, NODES=)
 #   make conformance CASES=dir   the policy cases, and those of a folder
+#   make vm         the container tests in a virtual machine with cgroup v2
 #   make generate   what is generated from sources
 #   make clean      removes what was built
 
@@ -23,7 +24,7 @@ GOFILES  := $(shell find agent cmd cue isolation kernel sdk -name '*.go' -not -n
 CUEFILES := $(shell find cue -name '*.cue' -not -path '*/testdata/*' 2>/dev/null)
 GUESTS   := $(shell find plugins sdk -name '*.go' -not -name '*_test.go' 2>/dev/null)
 
-.PHONY: all demo test race bench soak conformance generate clean deps plugins images
+.PHONY: all demo test race bench soak conformance vm generate clean deps plugins images
 .DELETE_ON_ERROR:
 
 all: bin/drupe
@@ -112,6 +113,19 @@ soak: plugins
 
 conformance: plugins
 	CASES=$(abspath $(CASES)) $(GO) test -count=1 ./conformance/policy -v
+
+# A kernel with version 2 of cgroups is unpacked and not installed; apt checks
+# its signature.
+VM_PACKAGES := qemu-system-x86 busybox-static e2fsprogs
+.build/vm/kernel/.stamp: | .build/deps
+	@missing=""; for p in $(VM_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+	@rm -rf .build/vm; mkdir -p .build/vm
+	p=$$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends:/ {print $$2; exit}') && \
+	cd .build/vm && apt-get download -qq $$p && dpkg -x $$p*.deb kernel && rm $$p*.deb
+	@touch $@
+vm: bin/drupe-keeper .build/vm/kernel/.stamp
+	$(GO) run ./conformance/vm $(VM)
 
 generate:
 	$(GO) generate ./...

@@ -26,9 +26,12 @@ func limiter(state, sys string, cgroup map[string]string) bundle.Limiter {
 	}
 	if l.Unified {
 		l.LimitsSwap = there("memory", "memory.swap.max")
+		// Nothing written is all there is, but a cgroup with processes that has
+		// had cores of its own cannot go back to nothing.
+		l.AllCPUs = text(filepath.Join(folder(cgroup, "cpuset"), "cpuset.cpus.effective"))
+		l.AllMems = text(filepath.Join(folder(cgroup, "cpuset"), "cpuset.mems.effective"))
 	} else {
 		l.LimitsSwap = there("memory", "memory.memsw.limit_in_bytes")
-		// On version 2 nothing written is all there is.
 		l.AllCPUs = text(filepath.Join(cgroup["cpuset"], "cpuset.cpus"))
 		l.AllMems = text(filepath.Join(cgroup["cpuset"], "cpuset.mems"))
 	}

@@ -45,12 +45,9 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	keeper := filepath.Join(dir, "keeper")
-	build := exec.Command("go", "build", "-tags", "seccomp netgo osusergo",
-		"-ldflags", "-s -w -linkmode external -extldflags -static", "-o", keeper, "github.com/drupe-os/drupe/cmd/drupe-keeper")
-	build.Env = append(os.Environ(), "CGO_ENABLED=1")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "keeper: %v\n%s", err, out)
+	keeper, err := buildKeeper(dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	if keeperELF, err = os.ReadFile(keeper); err == nil {
@@ -62,6 +59,31 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
+}
+
+// buildKeeper builds the keeper, or says where it was built: the machine of a
+// test can be one without a compiler.
+func buildKeeper(dir string) (string, error) {
+	if path := os.Getenv("DRUPE_TEST_KEEPER"); path != "" {
+		return path, nil
+	}
+	keeper := filepath.Join(dir, "keeper")
+	build := exec.Command("go", "build", "-tags", "seccomp netgo osusergo",
+		"-ldflags", "-s -w -linkmode external -extldflags -static", "-o", keeper, "github.com/drupe-os/drupe/cmd/drupe-keeper")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("keeper: %w\n%s", err, out)
+	}
+	return keeper, nil
+}
+
+// patience is how many times as long as usual a test may take: more on an
+// emulated machine.
+func patience() time.Duration {
+	if n, _ := strconv.Atoi(os.Getenv("DRUPE_TEST_PATIENCE")); n > 0 {
+		return time.Duration(n)
+	}
+	return 1
 }
 
 func makeLayer(dir string) error {
@@ -104,7 +126,7 @@ type node struct {
 
 func newNode(t testing.TB, edit ...func(*runc.Config)) *node {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience()*2*time.Minute)
 	n := &node{t: t, ctx: ctx, logs: t.TempDir(), cfg: runc.Config{StateDir: filepath.Join(t.TempDir(), "state"), Keeper: keeperELF, DieWith: true}}
 	for _, e := range edit {
 		e(&n.cfg)
