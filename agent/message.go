@@ -15,6 +15,8 @@ func message(t *task, s plan.Step, now sdk.Time) string {
 	switch {
 	case s.State == sdk.Killing && s.Reason == sdk.ReasonUnhealthy:
 		return t.words
+	case s.State == sdk.Running:
+		return t.remarks()
 	case !s.State.Terminal():
 		return ""
 	case t.plan.Fault != sdk.ReasonNone && t.plan.Seen != plan.Stopped && s.Reason == t.plan.Fault:

@@ -33,6 +33,8 @@ func (a *Agent) desired(d *sdk.Desired) {
 		t.assign(as)
 		a.changed(t, false)
 		if t.plan.Seen == plan.Running {
+			t.plan.ResizeAt, t.refusals = 0, 0
+			a.measure(t)
 			a.check(t)
 		}
 	}
@@ -89,6 +91,8 @@ func (a *Agent) step(t *task) {
 			a.signal(t, plan.Kill, int(unix.SIGKILL), true)
 		case plan.Remove:
 			a.remove(t)
+		case plan.Resize:
+			a.resize(t)
 		case plan.Forget:
 			a.forget(t)
 			return

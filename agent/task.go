@@ -37,6 +37,13 @@ type task struct {
 	// back until then.
 	tries int
 	retry sdk.Time
+	// force are the limits of its running container, notes what it has less of
+	// than was asked for, unsized why its new limits are not in force, and
+	// refusals how often in a row they could not be set.
+	force    *isolation.Limits
+	notes    []string
+	unsized  string
+	refusals int
 	// checked: its checks are running.
 	checked bool
 

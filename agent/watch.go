@@ -135,6 +135,9 @@ func (a *Agent) update(t *task, c *isolation.Container) {
 			t.plan.Fault, t.words = sdk.ReasonNone, ""
 		}
 		st.Started, st.PID = c.Started, c.PID
+		limits := c.Limits
+		t.force, t.notes = &limits, c.Notes
+		a.measure(t)
 		if t.plan.State == sdk.Running {
 			// Re-adopted: its checks start over.
 			a.check(t)

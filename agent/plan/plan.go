@@ -50,9 +50,10 @@ const (
 	Remove              // delete the container
 	SetStatus           // the task is now in Step.State for Step.Reason: keep and report it
 	Forget              // drop all that is known of the task
+	Resize              // give the running container the limits that are wanted
 )
 
-var opNames = [...]string{"nothing", "fetch", "create", "start", "term", "kill", "remove", "set-status", "forget"}
+var opNames = [...]string{"nothing", "fetch", "create", "start", "term", "kill", "remove", "set-status", "forget", "resize"}
 
 // String returns the name of the step.
 func (o Op) String() string {
@@ -91,12 +92,15 @@ type Task struct {
 	ImageReady bool // the image is unpacked on this node
 	Launched   bool // Start was tried, so an absent container is a lost one
 	Unhealthy  bool // a check failed as often as it may
+	Resize     bool // the limits in force are not those that are wanted
 	Saved      bool // State is on disk: what it was derived from may go
 	Forget     bool // the servers have committed its end, whatever it does here
 
 	Grace  sdk.Duration // 0: DefaultGrace; negative: none
 	Termed sdk.Time     // when the polite signal was sent; 0: not yet
 	Killed sdk.Time     // when SIGKILL was last sent; 0: not yet
+	// ResizeAt holds Resize back after it failed, and nothing else.
+	ResizeAt sdk.Time
 }
 
 // Exit is what the planner must know of an exit.
@@ -221,6 +225,10 @@ func running(t *Task, now sdk.Time) Step {
 			return Step{Op: SetStatus, State: sdk.Killing, Reason: reason}
 		case goal == Run && t.Unhealthy:
 			return Step{Op: SetStatus, State: sdk.Killing, Reason: sdk.ReasonUnhealthy}
+		case goal == Run && t.Resize && now < t.ResizeAt:
+			return Step{Wake: t.ResizeAt}
+		case goal == Run && t.Resize:
+			return Step{Op: Resize}
 		}
 		return Step{}
 	}

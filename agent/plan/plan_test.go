@@ -72,6 +72,12 @@ func TestNext(t *testing.T) {
 		{"unhealthy", Task{Goal: Run, State: sdk.Running, Seen: Running, Unhealthy: true}, status(sdk.Killing, sdk.ReasonUnhealthy)},
 		{"unhealthy, ended", Task{Goal: Run, State: sdk.Killing, Reason: sdk.ReasonUnhealthy, Seen: Stopped, Exit: Exit{Known: true, Code: 143}}, status(sdk.Failed, sdk.ReasonUnhealthy)},
 
+		{"resize", Task{Goal: Run, State: sdk.Running, Seen: Running, Resize: true, ResizeAt: now}, Step{Op: Resize}},
+		{"resize failed just now", Task{Goal: Run, State: sdk.Running, Seen: Running, Resize: true, ResizeAt: now + 5}, Step{Wake: now + 5}},
+		{"resizing", Task{Goal: Run, State: sdk.Running, Seen: Running, Resize: true, InFlight: Resize}, Step{}},
+		{"resize and stop", Task{Goal: Stop, StopReason: byUser, State: sdk.Running, Seen: Running, Resize: true, ResizeAt: now + 5}, status(sdk.Killing, byUser)},
+		{"unknown is not resized", Task{State: sdk.Running, Seen: Running, Resize: true}, Step{}},
+
 		{"unknown runs on", Task{State: sdk.Running, Seen: Running}, Step{}},
 		{"unknown is not started", Task{State: sdk.Starting, Seen: Created}, Step{}},
 		{"unknown is not fetched", Task{State: sdk.Starting}, Step{}},

@@ -142,6 +142,9 @@ func equip(m sdk.Machine, f gpu.Found, cfg agentConfig) sdk.Machine {
 // runtimeFacts are what placement may ask of the isolator.
 func runtimeFacts(i runc.Info) []sdk.Attribute {
 	list := []sdk.Attribute{{Name: "isolation.userns", Value: strconv.FormatBool(i.UserNamespaces)}, {Name: "isolation.degraded", Value: strconv.Itoa(len(i.Degraded))}}
+	if i.DiskLimit != "" {
+		list = append(list, sdk.Attribute{Name: "isolation.disk_limit", Value: i.DiskLimit})
+	}
 	if i.Runc != "" {
 		list = append(list, sdk.Attribute{Name: "isolation.runc", Value: i.Runc})
 	}

@@ -26,6 +26,8 @@ type Runtime struct {
 	// is returned as it is, so an *isolation.Error carries its reason.
 	FailCreate func(*isolation.Spec) error
 	FailStart  func(sdk.TaskID) error
+	// FailUpdate, when set, may refuse limits.
+	FailUpdate func(sdk.TaskID, *isolation.Limits) error
 	// Deaf: signals but SIGKILL do not stop containers. Otherwise SIGTERM does,
 	// with code 143, as SIGKILL does with 137.
 	Deaf bool
@@ -74,7 +76,7 @@ func (r *Runtime) Create(_ context.Context, s *isolation.Spec) error {
 		r.ctrs = map[sdk.TaskID]*container{}
 	}
 	r.next++
-	r.ctrs[s.ID] = &container{Container: isolation.Container{ID: s.ID, PID: 1000 + r.next}, spec: *s}
+	r.ctrs[s.ID] = &container{Container: isolation.Container{ID: s.ID, PID: 1000 + r.next, Limits: s.Limits}, spec: *s}
 	return nil
 }
 
@@ -160,7 +162,7 @@ func (r *Runtime) Usage(_ context.Context, ids ...sdk.TaskID) ([]sdk.Usage, erro
 	return list, nil
 }
 
-// Update notes the limits: Spec of the container shows them.
+// Update notes the limits: Spec of the container shows them. Errors: FailUpdate's.
 func (r *Runtime) Update(_ context.Context, id sdk.TaskID, l *isolation.Limits) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -168,7 +170,12 @@ func (r *Runtime) Update(_ context.Context, id sdk.TaskID, l *isolation.Limits) 
 	if err != nil {
 		return err
 	}
-	c.spec.Limits = *l
+	if r.FailUpdate != nil {
+		if err := r.FailUpdate(id, l); err != nil {
+			return err
+		}
+	}
+	c.spec.Limits, c.Limits = *l, *l
 	return nil
 }
 
