@@ -25,6 +25,7 @@ import (
 
 	"github.com/drupe-os/drupe/agent/check"
 	"github.com/drupe-os/drupe/agent/disk"
+	"github.com/drupe-os/drupe/agent/grant"
 	"github.com/drupe-os/drupe/agent/image"
 	"github.com/drupe-os/drupe/agent/plan"
 	"github.com/drupe-os/drupe/agent/uplink"

@@ -71,6 +71,9 @@ func ended(t *task, s plan.Step) string {
 	default:
 		text = fmt.Sprintf("exited with code %d", e.Code)
 	}
+	if e.Sidecar != "" {
+		text = "its sidecar " + e.Sidecar + " " + text
+	}
 	return text + notes(e, s, limit, pids, disk)
 }
 

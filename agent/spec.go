@@ -15,15 +15,50 @@ import (
 // defaultPath is what a task searches for programs when its image says nothing.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// specOf resolves everything that a container is made of. Errors: Invalid.
-func specOf(as *sdk.Assignment, img *image.Image, host, node, logDir string) (*isolation.Spec, error) {
+// specOf resolves everything that a task is made of. Errors: Invalid.
+func specOf(as *sdk.Assignment, got *images, host, node, logDir string) (*isolation.Spec, error) {
 	t := as.Template
-	if t.Run.Wasm != nil {
-		s := &isolation.Spec{ID: as.Task, Limits: limitsOf(t), LogDir: logDir, Logs: t.Logs}
-		s.Program = moduleProgram(as, img, environment(as, nil, host, node), s.Limits.Memory)
-		return s, nil
+	s := &isolation.Spec{ID: as.Task, Limits: limitsOf(t), LogDir: logDir, Logs: t.Logs,
+		HostPID:   slices.Contains(t.HostNamespaces, "pid"),
+		HostIPC:   slices.Contains(t.HostNamespaces, "ipc"),
+		HostUsers: slices.Contains(t.HostNamespaces, "users")}
+	if t.Network == sdk.NetworkPrivate {
+		s.PrivateNetwork, s.Publish = true, as.Ports
 	}
-	c := t.Run.Container
+	for _, v := range t.Volumes {
+		m := isolation.Mount{Name: v.Name, Path: v.Path, ReadOnly: v.ReadOnly, Ephemeral: v.Ephemeral}
+		if v.Host != nil {
+			m.Host = v.Host.Path
+		}
+		s.Mounts = append(s.Mounts, m)
+	}
+	for _, d := range t.HostDevices {
+		s.Devices = append(s.Devices, isolation.Device{Host: d.Path, Path: d.Path, Access: or(d.Access, "rw")})
+	}
+	var err error
+	switch {
+	case t.Run.Wasm != nil:
+		s.Program = moduleProgram(as, got.own, environment(as, t.Env, nil, host, node), s.Limits.Memory)
+	case t.Run.Process != nil:
+		s.Program = processProgram(as, environment(as, t.Env, nil, host, node))
+	default:
+		s.Warm = true
+		s.Program, err = containerProgram(t.Run.Container, got.own, environment(as, t.Env, got.own.Config.Env, host, node))
+	}
+	for i := 0; i < len(t.Sidecars) && err == nil; i++ {
+		side := &t.Sidecars[i]
+		img := got.sidecars[i]
+		var p isolation.Program
+		p, err = containerProgram(&side.Container, img, environment(as, side.Env, img.Config.Env, host, node))
+		p.Name = side.Name
+		p.Limits = isolation.Limits{CPUQuota: int64(side.Limits.CPUs), Memory: side.Limits.Mem, Pids: side.Limits.Pids}
+		s.Sidecars = append(s.Sidecars, p)
+	}
+	return s, err
+}
+
+// containerProgram is a container made from an image. Errors: Invalid.
+func containerProgram(c *sdk.Container, img *image.Image, env []string) (isolation.Program, error) {
 	conf := img.Config
 	args := slices.Concat(conf.Entrypoint, conf.Cmd)
 	switch {
@@ -33,24 +68,30 @@ func specOf(as *sdk.Assignment, img *image.Image, host, node, logDir string) (*i
 		args = slices.Concat(conf.Entrypoint, c.Args)
 	}
 	if len(args) == 0 {
-		return nil, sdk.Errorf(sdk.Invalid, "image", "%s has no command of its own", c.Image).
+		return isolation.Program{}, sdk.Errorf(sdk.Invalid, "image", "%s has no command of its own", c.Image).
 			ToFix("give the task a command")
 	}
-	env := environment(as, conf.Env, host, node)
-	for i := range args {
-		args[i] = expand(args[i], env)
-	}
-	return &isolation.Spec{
-		ID: as.Task,
-		Program: isolation.Program{
-			Layers: img.Layers, ReadOnly: c.ReadOnly,
-			Args: args, Env: env,
-			WorkDir: or(c.WorkDir, or(conf.WorkingDir, "/")), User: or(c.User, conf.User),
-			Capabilities: c.Capabilities,
-		},
-		Limits: limitsOf(t),
-		LogDir: logDir, Logs: t.Logs, Warm: true,
+	return isolation.Program{
+		Layers: img.Layers, ReadOnly: c.ReadOnly,
+		Args: expandAll(args, env), Env: env,
+		WorkDir: or(c.WorkDir, or(conf.WorkingDir, "/")), User: or(c.User, conf.User),
+		Capabilities: c.Capabilities,
 	}, nil
+}
+
+// processProgram is a program of the node's own files.
+func processProgram(as *sdk.Assignment, env []string) isolation.Program {
+	p := as.Template.Run.Process
+	return isolation.Program{HostRoot: true, Args: expandAll(p.Command, env), Env: env,
+		WorkDir: or(p.WorkDir, "/"), User: or(p.User, "0:0"), Capabilities: p.Capabilities}
+}
+
+func expandAll(args, env []string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		out[i] = expand(a, env)
+	}
+	return out
 }
 
 // limitsOf resolves what bounds a task of the template.
@@ -78,10 +119,10 @@ func or(a, b string) string {
 	return b
 }
 
-// environment is the image's, then the template's, then what the node knows
-// better than either. HOST stays the template's if it sets it: programs use the
-// name for settings of their own.
-func environment(as *sdk.Assignment, base []string, host, node string) []string {
+// environment is the image's, base, then the document's, own, then what the node
+// knows better than either. HOST stays the document's if it sets it: programs
+// use the name for settings of their own.
+func environment(as *sdk.Assignment, own []sdk.EnvVar, base []string, host, node string) []string {
 	var env []string
 	set := func(name, value string) {
 		env = slices.DeleteFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
@@ -94,7 +135,7 @@ func environment(as *sdk.Assignment, base []string, host, node string) []string 
 			set(name, value)
 		}
 	}
-	for _, e := range as.Template.Env {
+	for _, e := range own {
 		set(e.Name, e.Value)
 	}
 	for i, p := range as.Ports {
@@ -105,7 +146,7 @@ func environment(as *sdk.Assignment, base []string, host, node string) []string 
 	set("DRUPE_TASK", string(as.Task))
 	set("DRUPE_NODE", node)
 	set("DRUPE_DOCUMENT", as.Ref.String())
-	for _, e := range as.Template.Env {
+	for _, e := range own {
 		if v := expand(e.Value, env); v != e.Value {
 			set(e.Name, v)
 		}
@@ -120,9 +161,9 @@ func checkTemplate(as *sdk.Assignment) error {
 		return sdk.Errorf(sdk.Invalid, "task", "the id %q cannot name a folder", as.Task)
 	case as.Template == nil:
 		return sdk.Errorf(sdk.Invalid, "task", "it came without a template")
-	case as.Template.Run.Container == nil && as.Template.Run.Wasm == nil:
+	case as.Template.Run == sdk.Run{}:
 		return sdk.Errorf(sdk.Invalid, "task", "its template does not say what to run").
-			Because("this agent runs containers and modules").ToFix("upgrade the agent if it is older than the servers")
+			Because("this agent runs containers, processes and modules").ToFix("upgrade the agent if it is older than the servers")
 	}
 	return nil
 }

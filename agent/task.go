@@ -19,8 +19,8 @@ type task struct {
 	rec  disk.Record
 	plan plan.Task
 
-	image *image.Image
-	exit  *isolation.Exit
+	images *images
+	exit   *isolation.Exit
 	// words say more of plan.Fault, or of ill health.
 	words string
 	// cancel ends the fetch under way.

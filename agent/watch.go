@@ -150,6 +150,6 @@ func (a *Agent) update(t *task, c *isolation.Container) {
 		if c.Started != 0 {
 			st.Started = c.Started
 		}
-		t.plan.Exit = plan.Exit{Code: t.exit.Code, Known: t.exit.Known, OOM: t.exit.OOM, Pids: t.exit.PidsHit, Disk: t.exit.DiskHit}
+		t.plan.Exit = plan.Exit{Code: t.exit.Code, Known: t.exit.Known, OOM: t.exit.OOM, Pids: t.exit.PidsHit, Disk: t.exit.DiskHit, Sidecar: t.exit.Sidecar != ""}
 	}
 }

@@ -41,6 +41,10 @@ func (a *Agent) fetch(t *task) {
 		t.plan.Fault, t.words = sdk.ReasonInvalidTemplate, err.Error()
 		return
 	}
+	if err := a.cfg.Grants.Check(t.rec.Assignment.Template); err != nil {
+		t.fail(err)
+		return
+	}
 	if a.pressure.full != "" {
 		t.plan.Fault, t.words = sdk.ReasonDiskFull, a.pressure.full
 		return
@@ -49,19 +53,12 @@ func (a *Agent) fetch(t *task) {
 	t.cancel = cancel
 	t.plan.InFlight = plan.Fetch
 	watched := image.WithProgress(ctx, func(p image.Progress) { a.post(func() { a.fetching(t, p) }) })
-	get, run := a.cfg.Images.Resolve, t.rec.Assignment.Template.Run
-	ref := ""
-	switch {
-	case run.Wasm != nil:
-		get, ref = a.module, run.Wasm.Module
-	case run.Container != nil:
-		ref = run.Container.Image
-	}
+	template := t.rec.Assignment.Template
 	a.fetches.do(func() {
-		var img *image.Image
+		var got *images
 		err := ctx.Err()
 		if err == nil {
-			img, err = get(watched, ref)
+			got, err = a.resolve(watched, template)
 		}
 		cancel()
 		a.post(func() {
@@ -72,8 +69,8 @@ func (a *Agent) fetch(t *task) {
 			case err != nil:
 				t.fail(err)
 			default:
-				t.image, t.plan.ImageReady, t.tries = img, true, 0
-				t.rec.Image, t.rec.StopSignal = img.Digest, signalOf(img.Config.StopSignal)
+				t.images, t.plan.ImageReady, t.tries = got, true, 0
+				t.rec.Image, t.rec.StopSignal = got.own.Digest, signalOf(got.own.Config.StopSignal)
 				a.changed(t, false)
 			}
 			a.step(t)
@@ -116,7 +113,7 @@ func (a *Agent) call(t *task, op plan.Op, limit time.Duration, work func(context
 }
 
 func (a *Agent) create(t *task) {
-	spec, err := specOf(&t.rec.Assignment, t.image, a.cfg.Machine.Address, a.name, a.logDir(t.id()))
+	spec, err := specOf(&t.rec.Assignment, t.images, a.cfg.Machine.Address, a.name, a.logDir(t.id()))
 	if err != nil {
 		t.plan.Fault, t.words = sdk.ReasonInvalidTemplate, err.Error()
 		return
@@ -142,6 +139,9 @@ func (a *Agent) create(t *task) {
 
 func (a *Agent) start(t *task) {
 	id, ports := t.id(), t.rec.Assignment.Ports
+	if t.rec.Assignment.Template.Network == sdk.NetworkPrivate {
+		ports = nil // the keeper holds them already
+	}
 	t.plan.Launched, t.rec.Launched = true, true
 	a.changed(t, false)
 	taken := false

@@ -110,6 +110,8 @@ type Exit struct {
 	OOM   bool
 	Pids  bool // was refused a process
 	Disk  bool // was refused room for its files, or ended for them
+	// Sidecar: it is the exit of a sidecar that failed, and so ended the task.
+	Sidecar bool
 }
 
 // Step is what to do next.
@@ -260,6 +262,8 @@ func exited(t *Task) Step {
 	switch {
 	case t.State == sdk.Killing:
 		s.State, s.Reason = afterKilling(t), t.Reason
+	case t.Exit.Sidecar:
+		s.Reason = sdk.ReasonSidecarFailed
 	case !t.Exit.Known:
 		s.Reason = sdk.ReasonExitUnknown
 	case t.Exit.Code == 0:

@@ -19,6 +19,7 @@ type AgentOptions struct {
 	ShareGPUs  bool            // offer GPUs in parts
 	Reserve    Reserve         // kept back for the system
 	Images     ImageOptions
+	Grants     GrantOptions
 }
 
 func (a *app) agent() *cobra.Command {
@@ -53,6 +54,7 @@ func (a *app) agent() *cobra.Command {
 	f.StringVar(&o.Name, "name", "", "`name` of the node (default: the host's)")
 	f.StringVar(&o.Address, "address", "", "`address` where tasks' ports are reached (default: found)")
 	o.Images.flags(f)
+	o.Grants.flags(f)
 	f.Var(&o.Reserve, "reserve", "kept back for the system, a `list`: cpus=0.5,mem=512Mi,disk=1Gi")
 	f.BoolVar(&o.ShareGPUs, "gpu-share", false, "offer whole GPUs in parts, as gpus-shared in place of gpus")
 	f.StringArrayVar(&attributes, "attribute", nil, "`name=value` of this node; may be repeated")

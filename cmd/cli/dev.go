@@ -16,6 +16,7 @@ type DevOptions struct {
 	Context string
 	// Plugins are module files installed at the start, beside those built in.
 	Plugins []string
+	Grants  GrantOptions
 }
 
 func (a *app) dev() *cobra.Command {
@@ -38,6 +39,7 @@ func (a *app) dev() *cobra.Command {
 	f.IntVar(&o.Agents, "agents", 1, "how many nodes to start")
 	f.StringVar(&o.Data, "data", "", "`folder` to keep everything in")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:4600", "`address` of the API; port 0 takes any")
+	o.Grants.flags(f)
 	f.StringVar(&o.Context, "as", "dev", "`name` of the context to write")
 	f.StringArrayVar(&o.Plugins, "plugin", nil, "module `file` to install at the start")
 	return c

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/drupe-os/drupe/agent"
+	"github.com/drupe-os/drupe/agent/grant"
 	"github.com/drupe-os/drupe/agent/identity"
 	"github.com/drupe-os/drupe/agent/probe"
 	"github.com/drupe-os/drupe/cmd/cli"
@@ -31,6 +32,7 @@ type agentConfig struct {
 	ShareGPUs  bool
 	Reserve    cli.Reserve
 	Images     cli.ImageOptions
+	Grants     cli.GrantOptions
 	DieWith    bool
 	Log        *slog.Logger
 }
@@ -73,7 +75,11 @@ func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
 	for _, d := range rt.Info().Degraded {
 		cfg.Log.Warn("isolation is less than usual here", "node", cfg.Name, "why", d)
 	}
-	machine.Attributes = append(machine.Attributes, runtimeFacts(rt.Info())...)
+	grants, err := grant.New(cfg.Grants.Allow, cfg.Grants.Deny, rt.Info().UserNamespaces)
+	if err != nil {
+		return nil, err
+	}
+	machine.Attributes = slices.Concat(machine.Attributes, runtimeFacts(rt.Info()), grants.Attributes())
 	cards := gpu.New(gpu.Options{Share: cfg.ShareGPUs})
 	found, err := cards.Look()
 	if err != nil {
@@ -81,7 +87,7 @@ func startAgent(ctx context.Context, cfg agentConfig) (*node, error) {
 	} else {
 		cfg.Log.Info("GPUs", "note", found.Note)
 	}
-	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: equip(machine, found, cfg), Runtime: rt, Devices: devices{cards}, Images: images,
+	a, err := agent.New(agent.Config{Dir: cfg.Data, Name: cfg.Name, Machine: equip(machine, found, cfg), Runtime: rt, Devices: devices{cards}, Images: images, Grants: grants,
 		ModuleRunner: moduleRunner, Disk: agent.Marks{High: cfg.Images.DiskHigh, Low: cfg.Images.DiskLow, Full: cfg.Images.DiskFull},
 		Servers: streams(cfg.Servers, id.Port), TLS: id.TLS(), Boot: probe.BootID(), Log: cfg.Log})
 	if err != nil {
@@ -171,7 +177,7 @@ func Agent(ctx context.Context, o cli.AgentOptions, st cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	cfg := agentConfig{Data: data, Name: o.Name, Servers: o.Servers, Address: o.Address, Attributes: o.Attributes, ShareGPUs: o.ShareGPUs, Reserve: o.Reserve, Images: o.Images, Log: logger(st.Err, st.Getenv)}
+	cfg := agentConfig{Data: data, Name: o.Name, Servers: o.Servers, Address: o.Address, Attributes: o.Attributes, ShareGPUs: o.ShareGPUs, Reserve: o.Reserve, Images: o.Images, Grants: o.Grants, Log: logger(st.Err, st.Getenv)}
 	if o.TokenFile != "" {
 		b, err := os.ReadFile(o.TokenFile)
 		if err != nil {

@@ -56,7 +56,7 @@ func Dev(ctx context.Context, o cli.DevOptions, st cli.Streams) (err error) {
 	defer d.end()
 	for i := range o.Agents {
 		n, err := startAgent(ctx, agentConfig{Data: filepath.Join(data, fmt.Sprintf("n%d", i+1)), Name: fmt.Sprintf("n%d", i+1),
-			Servers: []string{s.address}, Token: token, Address: "127.0.0.1", Share: i, Of: o.Agents, DieWith: true, Log: log})
+			Servers: []string{s.address}, Token: token, Address: "127.0.0.1", Share: i, Of: o.Agents, Grants: o.Grants, DieWith: true, Log: log})
 		if err != nil {
 			return err
 		}
