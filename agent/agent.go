@@ -64,6 +64,9 @@ type Config struct {
 	Devices Devices
 	// Images; nil opens a store in Dir.
 	Images Images
+	// Grants are what tasks may ask for of the node; the zero value has what
+	// every node allows.
+	Grants grant.Grants
 	// ModuleRunner returns the program that runs WebAssembly modules; nil: this
 	// node runs none.
 	ModuleRunner func() ([]byte, error)

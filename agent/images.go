@@ -7,17 +7,17 @@ import (
 	"github.com/drupe-os/drupe/sdk"
 )
 
-// images are what a task is made from: its own, which is empty for a program of
+// fetched is what a task is made from: its own, which is empty for a program of
 // the node's, and its sidecars', in their order.
-type images struct {
+type fetched struct {
 	own      *image.Image
 	sidecars []*image.Image
 }
 
 // resolve gets all that the template is made from onto the node. Errors: those
 // of Images and of modules.
-func (a *Agent) resolve(ctx context.Context, t *sdk.Template) (got *images, err error) {
-	got = &images{own: &image.Image{}}
+func (a *Agent) resolve(ctx context.Context, t *sdk.Template) (got *fetched, err error) {
+	got = &fetched{own: &image.Image{}}
 	switch {
 	case t.Run.Wasm != nil:
 		got.own, err = a.module(ctx, t.Run.Wasm.Module)

@@ -16,7 +16,7 @@ import (
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // specOf resolves everything that a task is made of. Errors: Invalid.
-func specOf(as *sdk.Assignment, got *images, host, node, logDir string) (*isolation.Spec, error) {
+func specOf(as *sdk.Assignment, got *fetched, host, node, logDir string) (*isolation.Spec, error) {
 	t := as.Template
 	s := &isolation.Spec{ID: as.Task, Limits: limitsOf(t), LogDir: logDir, Logs: t.Logs,
 		HostPID:   slices.Contains(t.HostNamespaces, "pid"),

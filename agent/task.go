@@ -19,7 +19,7 @@ type task struct {
 	rec  disk.Record
 	plan plan.Task
 
-	images *images
+	images *fetched
 	exit   *isolation.Exit
 	// words say more of plan.Fault, or of ill health.
 	words string

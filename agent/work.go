@@ -55,7 +55,7 @@ func (a *Agent) fetch(t *task) {
 	watched := image.WithProgress(ctx, func(p image.Progress) { a.post(func() { a.fetching(t, p) }) })
 	template := t.rec.Assignment.Template
 	a.fetches.do(func() {
-		var got *images
+		var got *fetched
 		err := ctx.Err()
 		if err == nil {
 			got, err = a.resolve(watched, template)

@@ -115,7 +115,7 @@ func (g Grants) Check(t *sdk.Template) error {
 
 func refusal(what, field, name string) error {
 	return &isolation.Error{Reason: sdk.ReasonNotPermitted, Err: sdk.Errorf(sdk.Denied, "task", "may not %s", what).At(field).
-		Because("the node's operator has not granted it").ToFix("start the node's agent with --allow %s, or run the task on a node that grants it", name)}
+		Because("the node's operator has not granted %s", name).ToFix("start the node's agent with --allow %s, or run the task on a node that grants it", name)}
 }
 
 // capabilities are all that the task's containers ask for.

@@ -9,6 +9,6 @@ type GrantOptions struct {
 }
 
 func (o *GrantOptions) flags(f *pflag.FlagSet) {
-	f.StringArrayVar(&o.Allow, "allow", nil, "let tasks ask for `something` of the node: process, cap:NET_ADMIN, host:pid, host:ipc, host:users, device:/dev/fuse, path:/srv/data; may be repeated")
-	f.StringArrayVar(&o.Deny, "deny", nil, "keep `something` from tasks that they else might have: network:host, cap:CHOWN; may be repeated")
+	f.StringArrayVar(&o.Allow, "allow", nil, "grant tasks `something`: process, cap:NAME, host:pid, device:/dev/x, path:/srv")
+	f.StringArrayVar(&o.Deny, "deny", nil, "take `something` from tasks: network:host, cap:CHOWN")
 }
