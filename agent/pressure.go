@@ -127,6 +127,7 @@ func (a *Agent) imagesInUse() []sdk.Digest {
 		if t.rec.Image != "" {
 			out = append(out, t.rec.Image)
 		}
+		out = append(out, t.rec.Sidecars...)
 		if tm := t.rec.Assignment.Template; tm != nil {
 			if c := tm.Run.Container; c != nil {
 				add(c.Image)

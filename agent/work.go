@@ -70,6 +70,10 @@ func (a *Agent) fetch(t *task) {
 				t.fail(err)
 			default:
 				t.images, t.plan.ImageReady, t.tries = got, true, 0
+				t.rec.Sidecars = nil
+				for _, img := range got.sidecars {
+					t.rec.Sidecars = append(t.rec.Sidecars, img.Digest)
+				}
 				t.rec.Image, t.rec.StopSignal = got.own.Digest, signalOf(got.own.Config.StopSignal)
 				a.changed(t, false)
 			}

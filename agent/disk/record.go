@@ -12,6 +12,8 @@ type Record struct {
 	// Image is the digest of the manifest it was resolved to; its layers are in
 	// use as long as the record is here.
 	Image sdk.Digest `msg:"i,omitempty"`
+	// Sidecars are the same of its sidecars.
+	Sidecars []sdk.Digest `msg:"c,omitempty"`
 	// StopSignal is the polite signal the image asks for; 0: SIGTERM.
 	StopSignal int32 `msg:"g,omitempty"`
 	// Launched: the program was, or was about to be, executed.

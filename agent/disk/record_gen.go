@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"github.com/drupe-os/drupe/sdk"
 	"github.com/tinylib/msgp/msgp"
 )
 
@@ -84,16 +85,20 @@ func (z *Identity) Msgsize() (s int) {
 func (z *Record) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(7)
-	var zb0001Mask uint8 /* 7 bits */
+	zb0001Len := uint32(8)
+	var zb0001Mask uint8 /* 8 bits */
 	_ = zb0001Mask
-	if z.StopSignal == 0 {
+	if z.Sidecars == nil {
 		zb0001Len--
 		zb0001Mask |= 0x8
 	}
-	if z.Launched == false {
+	if z.StopSignal == 0 {
 		zb0001Len--
 		zb0001Mask |= 0x10
+	}
+	if z.Launched == false {
+		zb0001Len--
+		zb0001Mask |= 0x20
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -122,11 +127,23 @@ func (z *Record) MarshalMsg(b []byte) (o []byte, err error) {
 			return
 		}
 		if (zb0001Mask & 0x8) == 0 { // if not omitted
+			// string "c"
+			o = append(o, 0xa1, 0x63)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Sidecars)))
+			for za0001 := range z.Sidecars {
+				o, err = z.Sidecars[za0001].MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Sidecars", za0001)
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x10) == 0 { // if not omitted
 			// string "g"
 			o = append(o, 0xa1, 0x67)
 			o = msgp.AppendInt32(o, z.StopSignal)
 		}
-		if (zb0001Mask & 0x10) == 0 { // if not omitted
+		if (zb0001Mask & 0x20) == 0 { // if not omitted
 			// string "l"
 			o = append(o, 0xa1, 0x6c)
 			o = msgp.AppendBool(o, z.Launched)
@@ -185,6 +202,25 @@ func (z *Record) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Image")
 				return
 			}
+		case "c":
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Sidecars")
+				return
+			}
+			if cap(z.Sidecars) >= int(zb0002) {
+				z.Sidecars = (z.Sidecars)[:zb0002]
+			} else {
+				z.Sidecars = make([]sdk.Digest, zb0002)
+			}
+			for za0001 := range z.Sidecars {
+				bts, err = z.Sidecars[za0001].UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Sidecars", za0001)
+					return
+				}
+			}
 		case "g":
 			z.StopSignal, bts, err = msgp.ReadInt32Bytes(bts)
 			if err != nil {
@@ -223,7 +259,11 @@ func (z *Record) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Record) Msgsize() (s int) {
-	s = 1 + 2 + z.Assignment.Msgsize() + 2 + z.Status.Msgsize() + 2 + z.Image.Msgsize() + 2 + msgp.Int32Size + 2 + msgp.BoolSize + 2 + z.Termed.Msgsize() + 2 + z.Killed.Msgsize()
+	s = 1 + 2 + z.Assignment.Msgsize() + 2 + z.Status.Msgsize() + 2 + z.Image.Msgsize() + 2 + msgp.ArrayHeaderSize
+	for za0001 := range z.Sidecars {
+		s += z.Sidecars[za0001].Msgsize()
+	}
+	s += 2 + msgp.Int32Size + 2 + msgp.BoolSize + 2 + z.Termed.Msgsize() + 2 + z.Killed.Msgsize()
 	return
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/drupe-os/drupe/sdk"
+	"github.com/drupe-os/drupe/sdk/logfile"
 	"github.com/drupe-os/drupe/sdk/wire"
 )
 
@@ -245,7 +246,7 @@ func (s *session) logs(ctx context.Context, q sdk.LogRequest) {
 		}
 		last := &sdk.LogChunk{EOF: true}
 		if err != nil {
-			last.Error = wire.PackFault(err)
+			last.Error = logfile.PackFault(err)
 		}
 		// Nobody waits for the end of a call that was cancelled.
 		_ = send(last)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/drupe-os/drupe/sdk"
+	"github.com/drupe-os/drupe/sdk/logfile"
 	"github.com/drupe-os/drupe/sdk/wire"
 )
 
@@ -339,7 +340,7 @@ func TestLogs(t *testing.T) {
 		if c := chunk(); c.Call != 1 || string(c.Lines[0].Text) != "t" || c.EOF {
 			t.Fatalf("%+v", c)
 		}
-		if c := chunk(); !c.EOF || sdk.KindOf(wire.UnpackFault(c.Error)) != sdk.NotFound {
+		if c := chunk(); !c.EOF || sdk.KindOf(logfile.UnpackFault(c.Error)) != sdk.NotFound {
 			t.Fatalf("%+v", c)
 		}
 		for i := range uint64(maxLogCalls) {

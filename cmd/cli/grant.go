@@ -9,6 +9,6 @@ type GrantOptions struct {
 }
 
 func (o *GrantOptions) flags(f *pflag.FlagSet) {
-	f.StringArrayVar(&o.Allow, "allow", nil, "grant tasks `something`: process, cap:NAME, host:pid, device:/dev/x, path:/srv")
-	f.StringArrayVar(&o.Deny, "deny", nil, "take `something` from tasks: network:host, cap:CHOWN")
+	f.StringArrayVar(&o.Allow, "allow", nil, "grant tasks `what`: process, cap:NAME, host:pid, device:/dev/x, path:/srv")
+	f.StringArrayVar(&o.Deny, "deny", nil, "take `what` from tasks: network:host, cap:CHOWN")
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/drupe-os/drupe/sdk"
 	"github.com/drupe-os/drupe/sdk/logfile"
-	"github.com/drupe-os/drupe/sdk/wire"
 )
 
 func (q *request) listTasks() (any, error) {
@@ -121,7 +120,7 @@ func (q *request) logs() (any, error) {
 				begun = true
 				enc.Encode(logView(r.Task, &line))
 			}
-			if f := wire.UnpackFault(c.Error); f != nil {
+			if f := logfile.UnpackFault(c.Error); f != nil {
 				return fail(f)
 			}
 			begun = true

@@ -1,4 +1,4 @@
-package wire
+package logfile
 
 import (
 	"encoding/json"
