@@ -41,6 +41,10 @@ func (a *Agent) fetch(t *task) {
 		t.plan.Fault, t.words = sdk.ReasonInvalidTemplate, err.Error()
 		return
 	}
+	if set := t.rec.Assignment.Template.CPUSet; set != nil && (set.Exclusive || set.NUMA == "single") {
+		t.plan.Fault, t.words = sdk.ReasonUnsupported, "this node does not give tasks cores or a NUMA node of their own: leave cpuset out"
+		return
+	}
 	if err := a.cfg.Grants.Check(t.rec.Assignment.Template); err != nil {
 		t.fail(err)
 		return

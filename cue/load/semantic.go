@@ -52,30 +52,45 @@ func problems(name string, body any) []doc.Problem {
 	return out
 }
 
-// absolute makes the folder of an image absolute, relative to the folder of the
-// file that names it.
+// absolute makes the folders of images and modules absolute, relative to the
+// folder of the file that names them.
 func (u *unit) absolute(path []string, body any) {
-	var c *sdk.Container
+	var t *doc.Task
 	switch b := body.(type) {
 	case *doc.Service:
-		c = b.Run.Container
+		t = &b.Task
 	case *doc.Job:
-		c = b.Run.Container
-	}
-	if c == nil {
+		t = &b.Task
+	default:
 		return
 	}
-	rest, ok := strings.CutPrefix(c.Image, "oci:")
-	if !ok || rest == "" || filepath.IsAbs(rest) {
-		return
+	if c := t.Run.Container; c != nil {
+		c.Image = u.whole(c.Image, path, "run", "container", "image")
+	}
+	if w := t.Run.Wasm; w != nil {
+		w.Module = u.whole(w.Module, path, "run", "wasm", "module")
+	}
+	for name, s := range t.Sidecars {
+		s.Container.Image = u.whole(s.Container.Image, path, "sidecars", name, "container", "image")
+		t.Sidecars[name] = s
+	}
+}
+
+// whole returns a reference to a folder or file with its whole path. Others it
+// leaves as they are.
+func (u *unit) whole(ref string, path []string, field ...string) string {
+	kind, rest, _ := strings.Cut(ref, ":")
+	if kind != "oci" && kind != "file" || rest == "" || filepath.IsAbs(rest) {
+		return ref
 	}
 	dir := u.files[0].dir
-	if e := u.index.nearest(append(slices.Clone(path), "run", "container", "image")); e != nil {
+	if e := u.index.nearest(slices.Concat(path, field)); e != nil {
 		dir = e.file.dir
 	}
-	if dir != "" {
-		c.Image = "oci:" + filepath.Join(dir, rest)
+	if dir == "" {
+		return ref
 	}
+	return kind + ":" + filepath.Join(dir, rest)
 }
 
 // words and fieldOf take a decoding error apart.
