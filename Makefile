@@ -5,7 +5,7 @@
 #   make test       vet, unit, scenario, simulation and container tests
 #   make race       the concurrent packages under the race detector
 #   make bench      measures the figures of conformance/BENCHMARKS.md
-#   make soak       the simulator over many seeds (SEEDS=, NODES=)
+#   make soak       the simulator and the keeper over many seeds (SEEDS=, NODES=)
 #   make conformance CASES=dir   the policy cases, and those of a folder
 #   make vm         the container tests in a virtual machine with cgroup v2
 #   make generate   what is generated from sources
@@ -110,6 +110,7 @@ SEEDS ?= 200
 NODES ?= 1000
 soak: plugins
 	$(GO) test -timeout 0 -count=1 ./conformance/sim -run TestSeeds -sim.seeds $(SEEDS) -sim.nodes $(NODES) -v
+	$(GO) test -timeout 0 -count=1 ./isolation/runc -run TestChaos -chaos.seeds $(SEEDS) -chaos.steps 40
 
 conformance: plugins
 	CASES=$(abspath $(CASES)) $(GO) test -count=1 ./conformance/policy -v

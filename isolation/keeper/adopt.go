@@ -57,6 +57,12 @@ func (k *keeper) adoptOne(t *task) bool {
 		}
 	}
 	if e := k.resume(t, t.own); e != nil {
+		switch {
+		case t.rec.Exit != nil:
+			e = t.rec.Exit // the keeper before had seen it
+		case t.rec.Started != 0 && !t.rec.Begun && e.Known:
+			e = &isolation.Exit{Ended: e.Ended}
+		}
 		if t.rec.Boot == k.boot {
 			killCgroup(t.rec.Cgroups)
 		}
@@ -81,10 +87,8 @@ func (k *keeper) adoptOne(t *task) bool {
 		}
 	}
 	t.published = republish(t.id, t.own.trace.PID, t.rec.Spec.Publish)
-	// A keeper that ended between writing the time and executing has left a
-	// container that is only created.
-	if !t.own.executed() {
-		t.rec.Started = 0
+	if t.rec.Started != 0 && !t.rec.Begun {
+		k.finishStart(t)
 	}
 	go t.finish(k.tell)
 	return true
@@ -146,7 +150,8 @@ func (k *keeper) load(t *task, p *program) (ended *isolation.Exit, err error) {
 		return nil, err
 	}
 	if status == libcontainer.Stopped {
-		if ws, ok := zombieStatus(p.trace.PID); ok {
+		state, err := p.ctr.State()
+		if ws, ok := zombieStatus(p.trace.PID); ok && err == nil && begunAt(p.trace.PID) == state.InitProcessStartTime {
 			return &isolation.Exit{Code: code(ws), Known: true}, nil
 		}
 		return nil, errors.New("its first process is gone")
@@ -196,6 +201,21 @@ func parent(pid int) int {
 		return 0
 	}
 	n, _ := strconv.Atoi(fields[1])
+	return n
+}
+
+// begunAt returns when a process began, as the kernel counts, 0 when it is not
+// there.
+func begunAt(pid int) uint64 {
+	b, err := os.ReadFile(pidDir(pid, "stat"))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(fields) < 20 {
+		return 0
+	}
+	n, _ := strconv.ParseUint(fields[19], 10, 64)
 	return n
 }
 

@@ -250,7 +250,9 @@ func configure(spec *specs.Spec) (*configs.Config, error) {
 	// for the whole program: one at a time, and each takes a copy.
 	converting.Lock()
 	defer converting.Unlock()
-	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{Spec: spec})
+	// No keyring for each: the kernel grants a user id 200 keys in all, tasks
+	// have theirs in common, and the filter refuses them keys anyway.
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{Spec: spec, NoNewKeyring: true})
 	if err != nil {
 		return nil, err
 	}

@@ -235,6 +235,7 @@ func (k *keeper) start(id sdk.TaskID) error {
 	if err := t.execute(); err != nil {
 		return explain(id, err)
 	}
+	t.begun()
 	return nil
 }
 
@@ -319,6 +320,13 @@ func (k *keeper) suspend() {
 	}
 	for _, t := range k.all() {
 		if !t.stopped() {
+			if _, ended := zombieStatus(t.own.trace.PID); ended && t.own.proc != nil {
+				select {
+				case <-t.closed: // nobody after us can ask how it ended
+				case <-time.After(farewell):
+				}
+				continue
+			}
 			for _, p := range t.programs() {
 				if p.out != nil {
 					p.out.suspend()

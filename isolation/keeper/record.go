@@ -17,6 +17,9 @@ type record struct {
 	Spec    *isolation.Spec `json:"spec"`
 	Boot    string          `json:"boot"` // of the machine; a container does not survive it
 	Started sdk.Time        `json:"started,omitempty"`
+	// Begun: its programs were executed. Started without it is the time between
+	// the decision and the deed: see finishStart.
+	Begun bool `json:"begun,omitempty"`
 	// Name of the container and its cgroup, where it was prepared ahead and
 	// they are not called like the task.
 	Name string `json:"name,omitempty"`
@@ -39,7 +42,8 @@ type trace struct {
 	PID int `json:"pid,omitempty"`
 	// Pipes are the inode numbers of the pipes for its output.
 	Pipes [2]uint64 `json:"pipes"`
-	// Exit is how it ended, of a sidecar that did before its task.
+	// Exit is how it ended: of the task's own program from when that is known
+	// until all is freed, of a sidecar when it did before its task.
 	Exit *isolation.Exit `json:"exit,omitempty"`
 }
 

@@ -1,7 +1,9 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -85,6 +87,7 @@ func (t *task) stopped() bool {
 func (t *task) finish(tell func(sdk.TaskID)) {
 	left := t.attendAll()
 	<-t.own.ended
+	t.foretell()
 	e := t.own.status()
 	e.Ended = now()
 	t.published.close()
@@ -96,6 +99,22 @@ func (t *task) finish(tell func(sdk.TaskID)) {
 	t.endSidecars(left)
 	t.settle(e, failure)
 	tell(t.id)
+}
+
+// foretell records how the program ended before its parent's asking makes the
+// kernel forget it, and before the wait for its output and its sidecars: a
+// keeper may be killed at any moment.
+func (t *task) foretell() {
+	ws, ok := zombieStatus(t.own.trace.PID)
+	if !ok || t.own.proc == nil || t.own.unsure {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rec.Exit = &isolation.Exit{Code: code(ws), Known: true, Ended: now()}
+	if err := t.saveRecord(); err != nil {
+		logf("%s: %v", t.id, err)
+	}
 }
 
 // settle records the exit and frees everything but the folder. A sidecar's
@@ -149,6 +168,10 @@ func (t *task) signal(sig int, all bool) error {
 	// Killing the first process of a pid namespace kills the others too.
 	if !all || kill {
 		if all {
+			// What the sidecars end with now is no failure of theirs.
+			t.mu.Lock()
+			t.ending = true
+			t.mu.Unlock()
 			for _, p := range t.sidecars {
 				p.kill()
 			}
@@ -184,8 +207,12 @@ func (t *task) kill() {
 	<-t.closed
 }
 
-// remove deletes the folder of a stopped container.
+// remove deletes the folder of a stopped container. The record goes first: with
+// the rest but half removed, it would be of a container that ended unseen.
 func (t *task) remove() error {
+	if err := os.Remove(filepath.Join(t.dir, recordFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return sdk.Errorf(sdk.Internal, "task/"+string(t.id), "its record cannot be removed: %w", err)
+	}
 	if err := os.RemoveAll(t.dir); err != nil {
 		return sdk.Errorf(sdk.Internal, "task/"+string(t.id), "its files cannot be removed: %w", err)
 	}
