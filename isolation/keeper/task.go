@@ -172,11 +172,16 @@ func (t *task) signal(sig int, all bool) error {
 			t.mu.Lock()
 			t.ending = true
 			t.mu.Unlock()
+		}
+		err := t.own.ctr.Signal(syscall.Signal(sig))
+		// After it: a keeper that is killed in between leaves a task whose own
+		// program was killed, not one that a sidecar has failed.
+		if all {
 			for _, p := range t.sidecars {
 				p.kill()
 			}
 		}
-		if err := t.own.ctr.Signal(syscall.Signal(sig)); err != nil {
+		if err != nil {
 			if t.stopped() || err == libcontainer.ErrNotRunning {
 				return gone(t.id)
 			}

@@ -315,7 +315,7 @@ func (l *life) can(e *isolation.Exit) string {
 			return "it never began"
 		}
 	case l.code >= 0 && e.Code == l.code:
-		if l.oom && !e.OOM {
+		if l.oom && !e.OOM && !(killed && l.code == 137) {
 			return "nothing is said of memory"
 		}
 	case killed && e.Code == 137:
